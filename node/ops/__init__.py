@@ -1,0 +1,1 @@
+"""What every other layer of the node stands on: errors, settings, logging, metrics, health."""
