@@ -59,8 +59,8 @@ LOG_ID_SIZE: Final = 32
 MAX_TIME_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, the end of google.protobuf.Timestamp."""
 
-_ORIGIN_LINE = re.compile(r"([a-z]{2})\.([a-z0-9]+(?:[.-][a-z0-9]+)*)/([0-9a-f]{64})")
 _FEDERATION = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_ORIGIN_LINE = re.compile(rf"([a-z]{{2}})\.({_FEDERATION.pattern})/([0-9a-f]{{64}})")
 _STATE = re.compile(r"[A-Z]{2}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _TIME_KEY = "time "
