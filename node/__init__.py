@@ -1,0 +1,1 @@
+"""dief-node: one State's node in the Diversion Information Exchange Forum."""
