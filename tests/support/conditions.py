@@ -1,7 +1,7 @@
 """Evaluates the conditions of the protos as CEL, exactly as they are written there.
 
 Rules
-- `option (dief.v1.condition)` has the meaning of `option (buf.validate.message).cel`.
+- `option (dief.v1.condition)` and `(dief.v1.intake_condition)` mean the same as `(buf.validate.message).cel`.
 - Hand-written code for a condition is held against this oracle.
 
 Source: protos/dief/v1/conditions.proto.
@@ -34,6 +34,8 @@ class Broken:
     rule: str
 
 
+_OPTIONS = (conditions_pb2.condition, conditions_pb2.intake_condition)
+
 # A validator keeps what it read of a file under the file's name, so the two forms need one each.
 _PLAIN = protovalidate.Validator()
 _CONDITIONAL = protovalidate.Validator()
@@ -54,8 +56,9 @@ def broken_with_conditions(message: Message) -> set[Broken]:
 def condition_ids(file: FileDescriptor) -> Iterator[str]:
     """Ids of all conditions that a proto file states."""
     for message in file.message_types_by_name.values():
-        for rule in message.GetOptions().Extensions[conditions_pb2.condition]:
-            yield rule.id
+        for option in _OPTIONS:
+            for rule in message.GetOptions().Extensions[option]:
+                yield rule.id
 
 
 def _collect(validator: protovalidate.Validator, message: Message) -> set[Broken]:
@@ -85,9 +88,9 @@ def _conditional_class(descriptor: Descriptor) -> type[Message]:
         proto = descriptor_pb2.FileDescriptorProto()
         proto.ParseFromString(file.serialized_pb)
         for message in proto.message_type:
-            conditions = message.options.Extensions[conditions_pb2.condition]
-            if conditions:
-                message.options.Extensions[validate_pb2.message].cel.extend(conditions)
+            for option in _OPTIONS:
+                if conditions := message.options.Extensions[option]:
+                    message.options.Extensions[validate_pb2.message].cel.extend(conditions)
         pool.Add(proto)
 
     add(descriptor.file)
