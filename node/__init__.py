@@ -1,1 +1,1 @@
-"""dief-node: one State's node in the Diversion Information Exchange Forum."""
+"""A State's node of the exchange: its ledger of alerts, its peers, its registries and its officers."""

@@ -1,134 +1,164 @@
-"""Generates the importable package `dief` (and `buf`) from the protos, at build time.
+"""Makes the importable package `dief` from protos/dief/**/*.proto; nothing generated is committed.
 
-Nothing generated is committed. hatchling runs this as a custom build hook for `pip install .`, `pip install -e .`,
-wheels and `uv sync`; after an edit of a proto in an editable checkout, `make proto` runs it as a script:
+Three ways in, one compilation:
 
-    python protos/build_hook.py generate        # writes gen/dief and gen/buf
-    python protos/build_hook.py image OUT.binpb # descriptor image with comments, for buf lint and buf breaking
+- hatchling calls `ProtoBuildHook` for `pip install .`, `pip install -e .` and wheels;
+- `python protos/build_hook.py generate` refreshes `gen/` after a proto was edited (`make proto`);
+- `python protos/build_hook.py image OUT [--protos DIR]` writes the descriptor image that `buf lint` and
+  `buf breaking` read (buf alone cannot resolve the imports without a network).
 
-- protovalidate ships no `buf/validate/validate_pb2.py`, yet code generated from a proto with rules imports it, so it
-  is generated here from the descriptor that protovalidate carries.
-- The mypy-protobuf plugins are reached through launcher scripts made for the running interpreter, so that isolated
-  builds need nothing on PATH.
+`gen/` holds `dief` (messages, services and their type stubs) and `buf` (the protovalidate rules that the
+generated code imports and that no package ships for google.protobuf).
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
+import argparse
+import filecmp
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Sequence
+from importlib.metadata import distribution
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-try:
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # run as a script where hatchling is not installed
-    BuildHookInterface = object  # type: ignore[assignment,misc]
+from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2
+from grpc_tools import protoc
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from protovalidate import FieldPathPb
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTOS = ROOT / "protos"
-VALIDATE = "buf/validate/validate.proto"
+RULES = "buf/validate/validate.proto"
+PLUGINS = {"protoc-gen-mypy": "main", "protoc-gen-mypy_grpc": "grpc"}
+PACKAGE_DOC = '"""Generated from protos/ by protos/build_hook.py; do not edit."""\n'
 
 
-def _validate_descriptors() -> bytes:
-    """Descriptor set of buf/validate/validate.proto and what it imports, by protovalidate's public API."""
-    import protovalidate
-    from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2
+class ProtoError(Exception):
+    """The .proto files do not compile; protoc has printed file, line and cause."""
 
-    files = descriptor_pb2.FileDescriptorSet()
+
+def _rules_descriptors() -> bytes:
+    """Returns protovalidate's rules and all they import, as a serialised FileDescriptorSet."""
+    descriptors = descriptor_pb2.FileDescriptorSet()
     for module in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2):
-        files.file.add().ParseFromString(module.DESCRIPTOR.serialized_pb)
-    validate = protovalidate.FieldPathPb.desc().file.proto.to_binary()
-    files.file.add().ParseFromString(validate)
-    return files.SerializeToString()
+        module.DESCRIPTOR.CopyToProto(descriptors.file.add())
+    descriptors.file.add().ParseFromString(FieldPathPb.desc().file.proto.to_binary())
+    return descriptors.SerializeToString()
 
 
-def _includes() -> list[str]:
-    grpc_tools = importlib.util.find_spec("grpc_tools")
-    if grpc_tools is None or grpc_tools.origin is None:
-        raise RuntimeError("grpcio-tools is not installed in the build environment")
-    common = importlib.metadata.distribution("googleapis-common-protos").locate_file("")
-    return [str(PROTOS), str(common), str(Path(grpc_tools.origin).parent / "_proto")]
+def _compile(protos: Path, work: Path, outputs: list[str], *, with_rules: bool) -> None:
+    """Runs protoc over every proto below `protos`.
 
+    Args:
+        protos: Include root; the files' import paths are relative to it.
+        work: A scratch folder.
+        outputs: protoc's output options.
+        with_rules: Also emit code for the protovalidate rules.
 
-def _sources(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in (root / "dief").rglob("*.proto"))
-
-
-def _protoc(arguments: Sequence[str]) -> None:
-    from grpc_tools import protoc
-
-    with tempfile.TemporaryDirectory() as scratch:
-        descriptors = Path(scratch) / "validate.binpb"
-        descriptors.write_bytes(_validate_descriptors())
-        plugins = []
-        for name, module in (("mypy", "main"), ("mypy_grpc", "grpc")):
-            launcher = Path(scratch) / f"protoc-gen-{name}"
-            launcher.write_text(f"#!{sys.executable}\nfrom mypy_protobuf.main import {module}\n{module}()\n")
-            launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR)
-            plugins.append(f"--plugin=protoc-gen-{name}={launcher}")
-        command = ["protoc", *(f"-I{path}" for path in _includes()), f"--descriptor_set_in={descriptors}"]
-        if protoc.main([*command, *plugins, *arguments]) != 0:
-            raise RuntimeError("protoc failed; its messages stand above")
-
-
-def generate(out: Path) -> None:
-    """Write the packages `dief` and `buf` with their type stubs below `out`, replacing what stood there."""
-    sources = _sources(PROTOS)
+    Raises:
+        ProtoError: If there is no proto, or protoc refuses one.
+    """
+    sources = sorted(path.relative_to(protos).as_posix() for path in protos.glob("dief/**/*.proto"))
     if not sources:
-        raise RuntimeError(f"no protos below {PROTOS}")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as fresh:
-        _protoc(
-            [
-                f"--python_out={fresh}",
-                f"--mypy_out={fresh}",
-                f"--grpc_python_out={fresh}",
-                f"--mypy_grpc_out={fresh}",
-                *sources,
-            ]
+        raise ProtoError(f"no .proto file below {protos / 'dief'}")
+    rules = work / "rules.binpb"
+    rules.write_bytes(_rules_descriptors())
+    includes = [protos, distribution("googleapis-common-protos").locate_file(""), files("grpc_tools") / "_proto"]
+    arguments = ["protoc", *(f"-I{include}" for include in includes), f"--descriptor_set_in={rules}"]
+    if protoc.main([*arguments, *outputs, *sources, *([RULES] if with_rules else [])]) != 0:
+        raise ProtoError("protoc refused the .proto files; see its lines above")
+
+
+def _plugin_options(work: Path, target: Path) -> list[str]:
+    """Returns options for the stub generators, started by this interpreter whatever PATH says."""
+    options = []
+    for plugin, entry in PLUGINS.items():
+        launcher = work / plugin
+        launcher.write_text(
+            f"#!/bin/sh\nexec '{sys.executable}' -c 'from mypy_protobuf.main import {entry}; {entry}()'\n"
         )
-        _protoc([f"--python_out={fresh}", f"--mypy_out={fresh}", VALIDATE])
-        for package in ("dief", "dief/v1"):
-            (Path(fresh) / package / "__init__.py").write_text('"""Generated from protos/; do not edit."""\n')
-        for package in ("dief", "buf"):
-            (Path(fresh) / package / "py.typed").touch()
-            shutil.rmtree(out / package, ignore_errors=True)
-            (Path(fresh) / package).rename(out / package)
+        launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR)
+        options += [f"--plugin={plugin}={launcher}", f"--{plugin.removeprefix('protoc-gen-')}_out=quiet:{target}"]
+    return options
 
 
-def image(out: Path) -> None:
-    """Write the descriptor image that `buf lint` and `buf breaking` read without a network."""
-    _protoc(["--include_imports", "--include_source_info", f"--descriptor_set_out={out}", *_sources(PROTOS)])
+def _mirror(source: Path, target: Path) -> None:
+    """Makes `target` equal to `source`, touching only files that differ (a running test keeps its own)."""
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    for present in [path for path in target.rglob("*") if path.is_file()]:
+        if "__pycache__" not in present.parts and present.relative_to(target) not in wanted:
+            present.unlink()
+    for name in wanted:
+        new, old = source / name, target / name
+        if not old.is_file() or not filecmp.cmp(new, old, shallow=False):
+            old.parent.mkdir(parents=True, exist_ok=True)
+            partial = old.with_name(f".{old.name}.partial")
+            shutil.copyfile(new, partial)
+            partial.replace(old)
+
+
+def generate(root: Path = ROOT) -> None:
+    """Brings `gen/dief` and `gen/buf` below `root` up to date with `protos/`.
+
+    Raises:
+        ProtoError: If the protos do not compile; `gen/` is then left as it was.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        work, made = Path(scratch), Path(scratch) / "gen"
+        made.mkdir()
+        outputs = [f"--python_out={made}", f"--grpc_python_out={made}", *_plugin_options(work, made)]
+        _compile(root / "protos", work, outputs, with_rules=True)
+        for folder in (made / "dief", *(path for path in (made / "dief").rglob("*") if path.is_dir())):
+            (folder / "__init__.py").write_text(PACKAGE_DOC)
+        (made / "dief" / "py.typed").touch()
+        _mirror(made, root / "gen")
+
+
+def write_image(out: Path, protos: Path) -> None:
+    """Writes the descriptor image, with comments and imports, that buf's checks read.
+
+    Raises:
+        ProtoError: If the protos do not compile.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        outputs = ["--include_imports", "--include_source_info", f"--descriptor_set_out={out}"]
+        _compile(protos, Path(scratch), outputs, with_rules=False)
 
 
 class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """hatchling's custom hook: generates before a wheel or an editable install is built."""
+    """Generates before a wheel is built; an editable wheel finds `gen/` through dev-mode-dirs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generate, and for a real wheel take the result in.
-
-        Args:
-            version: "editable" or "standard".
-            build_data: hatchling's mutable description of the build.
-        """
+        """Called by hatchling; `version` is "editable" for `pip install -e`."""
         if self.target_name != "wheel":
             return
-        out = Path(self.root) / "gen"
-        generate(out)
+        root = Path(self.root)
+        generate(root)
         if version != "editable":
-            build_data["force_include"] |= {str(out / "dief"): "dief", str(out / "buf"): "buf"}
+            build_data["force_include"].update({str(root / "gen" / name): name for name in ("dief", "buf")})
+
+
+def main() -> int:
+    """Command line: `generate`, or `image OUT [--protos DIR]`. Returns the exit status."""
+    parser = argparse.ArgumentParser(description="Generate code or a buf image from the .proto files.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("generate", help="refresh gen/")
+    image = commands.add_parser("image", help="write a descriptor image for buf")
+    image.add_argument("out", type=Path)
+    image.add_argument("--protos", type=Path, default=ROOT / "protos")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "generate":
+            generate()
+        else:
+            write_image(arguments.out, arguments.protos.resolve())
+    except ProtoError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["generate"]:
-            generate(ROOT / "gen")
-        case ["image", target]:
-            image(Path(target))
-        case _:
-            sys.exit(__doc__)
+    sys.exit(main())

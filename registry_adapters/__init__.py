@@ -1,1 +1,1 @@
-"""Adapters: connect a national registry to its own State's node, over RegistryService only."""
+"""Clients of RegistryService that turn rows of national registries into drafts; they never import node."""

@@ -1,0 +1,1 @@
+"""Tests of the node and the adapters; see tests/support for what they share."""
