@@ -53,13 +53,22 @@ class Entry(SQLModel, table=True):
     body: bytes | None = Field(sa_column=Column(LargeBinary))
 
 
-class Erasing(SQLModel, table=True):
-    """An entry whose header erases something: what a prelude is made from, without reading the whole log."""
+class Erasure(SQLModel, table=True):
+    """An erasure that a verified header orders; also kept for targets that are not held yet."""
 
-    __tablename__ = "erasing"
+    __tablename__ = "erasure"
 
-    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    """Target entry's id where its log is held, else a hash of (log_id, seq) would collide: see `target`."""
+    target_log: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    target_seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    eraser_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False, index=True))
+
+
+class Missing(SQLModel, table=True):
+    """An entry that came without its body and that no verified header has erased yet: its log is not LIVE."""
+
+    __tablename__ = "missing"
+
+    entry_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
 
 
 class Subtree(SQLModel, table=True):
