@@ -65,7 +65,11 @@ def _compile(protos: Path, work: Path, outputs: list[str], *, with_rules: bool) 
         raise ProtoError(f"no .proto file below {protos / 'dief'}")
     rules = work / "rules.binpb"
     rules.write_bytes(_rules_descriptors())
-    includes = [protos, distribution("googleapis-common-protos").locate_file(""), files("grpc_tools") / "_proto"]
+    includes = [
+        protos,
+        distribution("googleapis-common-protos").locate_file(""),
+        files("grpc_tools") / "_proto",
+    ]
     arguments = ["protoc", *(f"-I{include}" for include in includes), f"--descriptor_set_in={rules}"]
     if protoc.main([*arguments, *outputs, *sources, *([RULES] if with_rules else [])]) != 0:
         raise ProtoError("protoc refused the .proto files; see its lines above")
@@ -80,7 +84,10 @@ def _plugin_options(work: Path, target: Path) -> list[str]:
             f"#!/bin/sh\nexec '{sys.executable}' -c 'from mypy_protobuf.main import {entry}; {entry}()'\n"
         )
         launcher.chmod(launcher.stat().st_mode | stat.S_IXUSR)
-        options += [f"--plugin={plugin}={launcher}", f"--{plugin.removeprefix('protoc-gen-')}_out=quiet:{target}"]
+        options += [
+            f"--plugin={plugin}={launcher}",
+            f"--{plugin.removeprefix('protoc-gen-')}_out=quiet:{target}",
+        ]
     return options
 
 
