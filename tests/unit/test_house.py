@@ -1,59 +1,75 @@
-"""The house keeps its promises: a build from pins, locks without addresses, nothing generated in git."""
+"""The house holds together: what builds is what is locked, and nothing generated or local is committed."""
 
-from __future__ import annotations
-
-import importlib
 import re
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.txt", "requirements-dev.txt")
-PINNED = r"[a-z0-9.-]+(\[[a-z,]+\])?==\S+ .*\\\n    --hash=sha256:[0-9a-f]{64}"
-PROTOS = sorted(path.stem for path in (ROOT / "protos" / "dief" / "v1").glob("*.proto"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def pyproject() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+def _locked(lock: str) -> dict[str, set[Version]]:
+    """Returns the versions that a lock pins by name (more than one where markers tell platforms apart)."""
+    pins: dict[str, set[Version]] = {}
+    for line in (ROOT / lock).read_text(encoding="utf-8").splitlines():
+        if pin := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\]+)", line):
+            pins.setdefault(canonicalize_name(pin[1]), set()).add(Version(pin[2]))
+    return pins
 
 
-def test_locked_environment_builds_with_what_an_isolated_build_gets(pyproject: dict[str, Any]) -> None:
-    assert set(pyproject["build-system"]["requires"]) <= set(pyproject["dependency-groups"]["build"])
+def _required() -> list[Requirement]:
+    extras = [line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra]
+    lines = [*PROJECT["project"]["dependencies"], *extras, *PROJECT["dependency-groups"]["build"]]
+    return [Requirement(line) for line in lines]
+
+
+def test_the_locked_environment_builds_with_exactly_what_an_isolated_build_takes() -> None:
+    isolated = set(PROJECT["build-system"]["requires"])
+    locked = set(PROJECT["dependency-groups"]["build"])
+    assert locked - isolated == {"editables>=0.6"}
+    assert isolated <= locked
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_lock_names_no_registry_and_hashes_every_package(lock: str) -> None:
-    text = (ROOT / lock).read_text()
-    assert "://" not in text
-    assert not re.search(r"^\s*-(?!-hash)", text, re.MULTILINE)
-    packages = re.split(r"\n(?=[a-z0-9])", text)[1:]
-    assert len(packages) > 20
-    for package in packages:
-        assert re.match(PINNED, package), package
-            package
-        )
-
-
-def test_development_lock_pins_the_runtime_lock_alike() -> None:
-    pins = [
-        set(re.findall(r"^([a-z0-9]\S*==\S+)", (ROOT / lock).read_text(), re.MULTILINE)) for lock in LOCKS
+def test_each_lock_satisfies_what_the_project_requires(lock: str) -> None:
+    pins = _locked(lock)
+    unmet = [
+        str(requirement)
+        for requirement in _required()
+        if not any(map(requirement.specifier.contains, pins.get(canonicalize_name(requirement.name), ())))
     ]
-    assert pins[0] <= pins[1]
+    assert unmet == [], "mend: make lock"
+
+
+def test_the_development_lock_only_adds_to_the_runtime_lock() -> None:
+    development = _locked("requirements-dev.txt")
+    assert {name: development.get(name) for name in _locked("requirements.txt")} == _locked(
+        "requirements.txt"
+    )
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_registry(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"^\s*--(?!hash=sha256:)", text, re.MULTILINE)
+
+
+def test_the_code_generator_is_not_newer_than_the_grpc_that_runs_its_code() -> None:
+    pins = _locked("requirements.txt")
+    assert max(pins["grpcio-tools"]) <= min(pins["grpcio"])
 
 
 def test_nothing_generated_is_committed() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not re.search(r"_pb2|^gen/|^uv\.lock|^pylock", tracked, re.MULTILINE)
-
-
-@pytest.mark.parametrize("proto", PROTOS)
-def test_every_proto_is_importable_with_its_stubs(proto: str) -> None:
-    for suffix in ("_pb2", "_pb2_grpc"):
-        module = importlib.import_module(f"dief.v1.{proto}{suffix}")
-        assert module.__file__ is not None
-        assert Path(module.__file__).with_suffix(".pyi").is_file()
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("not a git work tree: an unpacked archive has nothing committed")
+    made = re.compile(r"^gen/|_pb2(_grpc)?\.pyi?$|^(uv\.lock|pylock\.toml)$")
+    assert [name for name in listing.stdout.splitlines() if made.search(name)] == []
