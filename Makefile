@@ -4,7 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-PROTOS := $(shell find protos -name '*.proto')
+# Folders too, so that a .proto file added or removed counts as a change.
+PROTOS := $(shell find protos/dief -name '*.proto' -o -type d)
 CODE := node registry_adapters tests protos/build_hook.py
 TYPED := node registry_adapters tests/support protos/build_hook.py
 UNIT := tests/unit tests/property
@@ -52,11 +53,12 @@ proto: $(PACKAGE)  ## Generate the package `dief` again after a .proto file was 
 	@touch $(GENERATED)
 
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml --group
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml \
+	--all-extras --group
 
 lock: $(DEV)  ## Pin again what pyproject.toml asks for (LOCK="--upgrade" for newer versions)
 	$(UV_LOCK) build $(LOCK) -o requirements.txt
-	$(UV_LOCK) dev --extra postgres -c requirements.txt $(LOCK) -o requirements-dev.txt
+	$(UV_LOCK) dev -c requirements.txt $(LOCK) -o requirements-dev.txt
 
 # -- Set-up
 

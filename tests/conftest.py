@@ -1,10 +1,21 @@
-"""What every test gets: a home of its own, so that no test reads the developer's configuration."""
+"""What every test gets.
+
+- A home of its own, so that no test reads the developer's configuration.
+- Hypothesis without a deadline or a check for slowness: what an example costs depends on the machine, and a
+  test that fails by the clock proves nothing. A failure prints the blob that reproduces it anywhere.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "dief", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("dief")
 
 
 @pytest.fixture(autouse=True)
