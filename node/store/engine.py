@@ -2,9 +2,9 @@
 
 Everything that only one of the two understands stands in this module.
 
-- One write transaction at a time in a process (`write`, `run_write`); commits reach the disk before they return (I5).
+- One write transaction at a time in a process (`write`, `run_write`); a commit is on disk when it returns (I5).
 - Reads see one snapshot and can not write.
-- `scrub` makes erased bytes leave the database files as well: freed pages are overwritten (secure_delete) and the
+- `scrub` makes erased bytes leave the files too: freed pages are overwritten (secure_delete) and the
   write-ahead log is truncated (I6).
 
 Example:
@@ -35,6 +35,7 @@ WAL_CHECKPOINT_PAGES = 8_192
 BUSY_TIMEOUT_MS = 30_000
 SCRUB_ATTEMPTS = 200
 SCRUB_PAUSE_S = 0.02
+_AFTER_COMMIT = "dief_after_commit"
 
 
 class Store:
@@ -117,8 +118,13 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One write transaction: committed and on disk when the block ends, rolled back if it raises."""
-        with self._lock, self._write_engine.begin() as connection:
-            yield connection
+        with self._lock:
+            with self._write_engine.begin() as connection:
+                connection.info[_AFTER_COMMIT] = []
+                yield connection
+                todo: list[Callable[[], None]] = connection.info.pop(_AFTER_COMMIT)
+            for action in todo:
+                action()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -187,6 +193,11 @@ class Store:
         self._readers.shutdown(wait=True)
         self._read_engine.dispose()
         self._write_engine.dispose()
+
+
+def after_commit(conn: Connection, action: Callable[[], None]) -> None:
+    """Run `action` once the write transaction of `conn` is on disk, before the next one begins; never if it fails."""
+    conn.info[_AFTER_COMMIT].append(action)
 
 
 _PLACEHOLDER = {"qmark": "?", "pyformat": "%s", "format": "%s"}

@@ -32,7 +32,7 @@ class Log(SQLModel, table=True):
     tree: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     """Compact range at `size`."""
     checkpoint: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    """Newest verified checkpoint, a signed note; it may cover more than `size` while a follower catches up."""
+    """Newest verified checkpoint, a signed note; may cover more than `size` during catch-up."""
     checkpoint_size: int = Field(sa_column=Column(BigInteger, nullable=False))
     checkpoint_root: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
     checkpoint_ms: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -1,0 +1,282 @@
+"""Taking a peer's log in: verify, then store, everything of a batch in one transaction.
+
+- A log begins with its genesis: `log_id` is its digest, federation, origin and membership must be right.
+- A batch continues exactly where the held log ends; its headers are checked one by one, its bodies against digests.
+- Nothing is stored that a checkpoint of the origin does not cover (I3): the batch's end is proven to be a prefix of a
+  checkpoint that is signed with a key of the admitted roster.
+- The newest checkpoint held must continue in every later one; sizes and times never go back (I4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import protovalidate
+from dief.v1 import federation_pb2, log_pb2
+from google.protobuf.message import DecodeError
+from sqlalchemy import Connection
+
+from node.ledger import logs, storing
+from node.ledger.checkpoint import Checkpoint, NoteVerifier, Verdict, compare, open_checkpoint
+from node.ledger.errors import LogDivergedError, LogEvidenceError, LogFaultError
+from node.ledger.events import Applied, Erased
+from node.ledger.header import HeaderFacts, body_digest, parse_header
+from node.ledger.merkle import CompactRange, Subtree, leaf_hash, verify_consistency, verify_inclusion
+from node.ledger.state import EPOCH_CLOSED, SALT_SIZE, LogState, audience_key
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """From whom a log is taken, and what must be true of it.
+
+    Attributes:
+        federation: Own federation.
+        own_state: This State; it must be a member.
+        origin: State whose node answers.
+        verifiers: Its log keys by the admitted roster.
+    """
+
+    federation: str
+    own_state: str
+    origin: str
+    verifiers: tuple[NoteVerifier, ...]
+
+
+def ingest(conn: Connection, source: Source, batch: federation_pb2.Batch, now_ms: int) -> Applied:
+    """Verify a batch and store it with the advanced tree and checkpoint.
+
+    Args:
+        conn: Write transaction; the caller rolls it back on an error.
+        source: Expectations about the origin.
+        batch: As received.
+        now_ms: This node's clock.
+
+    Raises:
+        LogFaultError, ProofError, CheckpointError: Stop this log and fetch it again.
+        LogEvidenceError: Two signatures contradict each other.
+        LogDivergedError: They may; a consistency proof from the origin decides.
+    """
+    log = logs.load(conn, batch.log_id)
+    if log is None:
+        log = _begin(conn, source, batch)
+    if log.origin != source.origin or log.own:
+        raise LogFaultError("The log belongs to another origin.")
+    if log.state.stopped:
+        raise LogFaultError(f"The log is stopped here ({log.state.value}).")
+    if batch.first_seq != log.size:
+        raise LogFaultError(f"The batch begins at {batch.first_seq}, but {log.size} entries are held.")
+    entries = _checked_entries(log, batch)
+    tree, subtrees = _extend(log, [entry.facts for entry in entries], batch)
+    checkpoint = _covering(log, source, batch, tree)
+    if checkpoint is not None:
+        _take(log, checkpoint, now_ms)
+    if any(entry.facts.kind == EPOCH_CLOSED for entry in entries):
+        log.state = LogState.CLOSED
+    elif log.state is LogState.FAULT:
+        log.state, log.detail = LogState.LIVE, ""
+    log.tree = tree
+    log.size = tree.size
+    applied = storing.store(conn, log, entries, subtrees, now_ms)
+    log.save(conn)
+    return applied
+
+
+def ingest_prelude(
+    conn: Connection, source: Source, prelude: federation_pb2.Prelude, now_ms: int
+) -> tuple[Erased, ...]:
+    """Verify erasing headers beyond the held log, and erase what they erase before anything else arrives (I6).
+
+    Raises:
+        As `ingest`.
+    """
+    log = logs.load(conn, prelude.log_id)
+    if log is None or log.origin != source.origin or log.own or log.state is LogState.EVIDENCE:
+        raise LogFaultError("A prelude speaks of a log that is not held from this origin.")
+    checkpoint = open_checkpoint(
+        prelude.checkpoint,
+        source.verifiers,
+        federation=source.federation,
+        origin=source.origin,
+        log_id=log.log_id,
+    )
+    _check_against_held(log, source, checkpoint)
+    orders = []
+    for proven in prelude.headers:
+        seq = _seq_of(proven.header)
+        facts = parse_header(proven.header, log.log_id, seq)
+        verify_inclusion(facts.leaf, seq, checkpoint.size, list(proven.inclusion_proof), checkpoint.root)
+        orders += [(target or log.log_id, position, seq) for target, position in facts.erases]
+    erased = storing.order_erasures(conn, log, orders)
+    storing.refresh_completeness(conn, log)
+    log.save(conn)
+    return erased
+
+
+def verify_proven_entry(source: Source, proven: log_pb2.ProvenEntry) -> tuple[Checkpoint, HeaderFacts]:
+    """Check an answer that proves itself: header in the signed tree, body as the header says (I3).
+
+    Raises:
+        LogFaultError, ProofError, CheckpointError: It does not prove itself.
+    """
+    try:
+        header = log_pb2.EntryHeader.FromString(proven.entry.header)
+    except DecodeError:
+        raise LogFaultError("The header of a proven entry does not parse.") from None
+    facts = parse_header(proven.entry.header, header.log_id, header.seq)
+    checkpoint = open_checkpoint(
+        proven.checkpoint,
+        source.verifiers,
+        federation=source.federation,
+        origin=source.origin,
+        log_id=header.log_id,
+    )
+    verify_inclusion(
+        leaf_hash(proven.entry.header),
+        facts.seq,
+        checkpoint.size,
+        list(proven.inclusion_proof),
+        checkpoint.root,
+    )
+    _checked_body(facts, proven.entry)
+    return checkpoint, facts
+
+
+def _begin(conn: Connection, source: Source, batch: federation_pb2.Batch) -> logs.HeldLog:
+    if batch.first_seq != 0 or not batch.entries:
+        raise LogFaultError("A log that is not held yet must begin with its genesis.")
+    body = batch.entries[0].body
+    if hashlib.sha256(body).digest() != batch.log_id:
+        raise LogFaultError("The genesis is not the one that the log id names.")
+    try:
+        genesis = log_pb2.Genesis.FromString(body)
+        protovalidate.validate(genesis)
+    except (DecodeError, protovalidate.ValidationError):
+        raise LogFaultError("The genesis breaks a rule of its message.") from None
+    if genesis.federation != source.federation or genesis.origin != source.origin:
+        raise LogFaultError("The genesis is of another federation or origin.")
+    members = tuple(genesis.members)
+    if source.own_state not in members or source.origin not in members or list(members) != sorted(members):
+        raise LogFaultError(
+            "This State or the origin is not a member by the genesis, or members are not sorted."
+        )
+    if genesis.reader_role != genesis.audience.reader_role:
+        raise LogFaultError("The genesis narrows readers otherwise than its audience.")
+    return logs.create(
+        conn,
+        log_id=batch.log_id,
+        origin=source.origin,
+        own=False,
+        audience_key=audience_key(genesis.audience),
+        members=members,
+        reader_role=genesis.reader_role,
+        epoch=genesis.epoch,
+    )
+
+
+def _checked_entries(log: logs.HeldLog, batch: federation_pb2.Batch) -> list[storing.NewEntry]:
+    entries = []
+    for seq, entry in enumerate(batch.entries, log.size):
+        facts = parse_header(entry.header, log.log_id, seq)
+        salt, body = _checked_body(facts, entry)
+        entries.append(storing.NewEntry(facts, salt, body))
+    return entries
+
+
+def _checked_body(facts: HeaderFacts, entry: log_pb2.Entry) -> tuple[bytes | None, bytes | None]:
+    salt = entry.salt
+    if not salt:
+        if entry.body:
+            raise LogFaultError(f"The body at position {facts.seq} came without its salt.")
+        return None, None
+    body = entry.body
+    if len(salt) != SALT_SIZE or len(body) != facts.body_size or body_digest(salt, body) != facts.body_digest:
+        raise LogFaultError(f"The body at position {facts.seq} is not the one that its header digests.")
+    return salt, body
+
+
+def _extend(
+    log: logs.HeldLog, facts: Sequence[HeaderFacts], batch: federation_pb2.Batch
+) -> tuple[CompactRange, list[Subtree]]:
+    """The tree after the batch; where it passes the held checkpoint's size, the roots must agree there."""
+    tree = log.tree.copy()
+    leaves = [fact.leaf for fact in facts]
+    held = log.checkpoint_size - log.size
+    if not 0 <= held <= len(leaves) or not log.checkpoint:
+        return tree, tree.extend(leaves)
+    subtrees = tree.extend(leaves[:held])
+    if tree.root() != log.checkpoint_root:
+        if batch.checkpoint and batch.checkpoint != log.checkpoint:
+            raise LogDivergedError(
+                "The entries do not lead to the checkpoint that was verified before.",
+                held_note=log.checkpoint,
+                new_note=batch.checkpoint,
+                other_root=tree.root(),
+            )
+        raise LogFaultError("The entries do not lead to the checkpoint that was verified before.")
+    return tree, subtrees + tree.extend(leaves[held:])
+
+
+def _covering(
+    log: logs.HeldLog, source: Source, batch: federation_pb2.Batch, tree: CompactRange
+) -> Checkpoint | None:
+    """Prove that the tree is a prefix of a signed one; the new checkpoint, or None where the held one covers it."""
+    new = None
+    if batch.checkpoint and batch.checkpoint != log.checkpoint:
+        new = open_checkpoint(
+            batch.checkpoint,
+            source.verifiers,
+            federation=source.federation,
+            origin=source.origin,
+            log_id=log.log_id,
+        )
+        _check_against_held(log, source, new)
+        if new.time_ms < log.checkpoint_ms or new.size < log.checkpoint_size:
+            raise LogFaultError("A checkpoint older than the one held was sent.")
+        size, root = new.size, new.root
+    elif log.checkpoint:
+        size, root = log.checkpoint_size, log.checkpoint_root
+    else:
+        raise LogFaultError("No checkpoint covers the first batch.")
+    if tree.size > size:
+        raise LogFaultError("The newest checkpoint does not cover the batch.")
+    verify_consistency(tree.size, tree.root(), size, root, list(batch.consistency_proof))
+    return new
+
+
+def _check_against_held(log: logs.HeldLog, source: Source, new: Checkpoint) -> None:
+    if not log.checkpoint:
+        return
+    held = Checkpoint(
+        origin=source.origin,
+        federation=source.federation,
+        log_id=log.log_id,
+        size=log.checkpoint_size,
+        root=log.checkpoint_root,
+        time_ms=log.checkpoint_ms,
+        note=log.checkpoint,
+    )
+    verdict = compare(held, new)
+    if verdict in (Verdict.EVIDENCE_SPLIT, Verdict.EVIDENCE_SHRINK):
+        raise LogEvidenceError(
+            "The origin signed two checkpoints of one log that can not both be true.",
+            verdict=verdict.name,
+            first_note=held.note,
+            second_note=new.note,
+        )
+
+
+def _take(log: logs.HeldLog, checkpoint: Checkpoint, now_ms: int) -> None:
+    log.checkpoint = checkpoint.note
+    log.checkpoint_size = checkpoint.size
+    log.checkpoint_root = checkpoint.root
+    log.checkpoint_ms = checkpoint.time_ms
+    log.verified_ms = now_ms
+
+
+def _seq_of(raw: bytes) -> int:
+    try:
+        return log_pb2.EntryHeader.FromString(raw).seq
+    except DecodeError:
+        raise LogFaultError("A header of the prelude does not parse.") from None

@@ -1,0 +1,266 @@
+"""The one who writes this State's own logs: append = sign = store, in one transaction.
+
+- The audience decides the log: one log an audience, its members fixed at opening. When the audience gains an admitted
+  member, the log is closed by its last entry and the next epoch opens (I2: membership never grows).
+- Time and size of checkpoints never go back; a checkpoint leaves only after it is committed and anchored (`may_leave`).
+- An erasure of an entry in another own log becomes an ERASURE entry there, in the same transaction; only a log that
+  was closed for lost state is erased into from its successor.
+- Nothing is signed before the start-up comparison allows it (`pause`, `resume`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dief.v1 import handling_pb2, log_pb2
+from sqlalchemy import Connection
+
+from node.ledger import logs, storing
+from node.ledger.anchor import Anchor, Anchored
+from node.ledger.checkpoint import NoteSigner, sign_checkpoint
+from node.ledger.errors import EntryTooLargeError, LogClosedError, SigningPausedError
+from node.ledger.events import Applied, NewEvent
+from node.ledger.header import make_header
+from node.ledger.state import EPOCH_CLOSED, ERASURE, GENESIS, MAX_BODY_SIZE, SALT_SIZE, LogState, audience_key
+from node.ops.clock import now_ms, to_timestamp
+from node.store.engine import after_commit, lock_row
+
+Members = Callable[[handling_pb2.Audience], tuple[str, ...]]
+"""Members that a log of this audience would have now, sorted, the own State included."""
+
+MAX_ERASES_AN_ENTRY = 1000
+
+
+class LogWriter:
+    """Appends to the own logs. Every method takes the caller's write transaction and commits nothing itself."""
+
+    def __init__(
+        self,
+        *,
+        federation: str,
+        origin: str,
+        signer: NoteSigner,
+        anchor: Anchor,
+        members: Members,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._federation = federation
+        self._origin = origin
+        self._signer = signer
+        self._anchor = anchor
+        self._members = members
+        self._clock = clock
+        self._listeners: list[Callable[[frozenset[bytes]], None]] = []
+        self._paused = ""
+
+    @property
+    def paused(self) -> str:
+        """Why nothing may be signed, in words; empty where it may."""
+        return self._paused
+
+    def pause(self, why: str) -> None:
+        """Sign nothing until `resume`."""
+        self._paused = why
+
+    def resume(self) -> None:
+        """Sign again."""
+        self._paused = ""
+
+    def subscribe(self, listener: Callable[[frozenset[bytes]], None]) -> None:
+        """Have `listener` called with the ids of logs that grew, once what they grew by may leave."""
+        self._listeners.append(listener)
+
+    def may_leave(self, log_id: bytes, checkpoint_size: int) -> bool:
+        """Whether a stored checkpoint is anchored, so that it may be sent."""
+        anchored = self._anchor.get(log_id)
+        return anchored is not None and anchored.size >= checkpoint_size
+
+    def append(
+        self, conn: Connection, audience: handling_pb2.Audience, events: Sequence[NewEvent]
+    ) -> Applied:
+        """Append events to the log of an audience, opening it or its next epoch where needed.
+
+        Args:
+            conn: Write transaction.
+            audience: The originator's choice.
+            events: In order. Their `erases` may name any own log.
+
+        Raises:
+            SigningPausedError: The start-up comparison has not allowed signing.
+            EntryTooLargeError: A body is over 512 KiB; nothing was appended.
+        """
+        self._check(events)
+        log = self._current(conn, audience)
+        here: list[NewEvent] = []
+        elsewhere: dict[bytes, list[int]] = defaultdict(list)
+        for event in events:
+            kept = []
+            for target, position in event.erases:
+                if target in (b"", log.log_id):
+                    kept.append((b"", position))
+                    continue
+                other = logs.load(conn, target)
+                if other is not None and other.state is LogState.LOST:
+                    kept.append((target, position))
+                else:
+                    elsewhere[target].append(position)
+            here.append(replace(event, erases=tuple(kept)))
+        parts = [self._append(conn, log, here)]
+        for target, positions in elsewhere.items():
+            parts.append(self.erase(conn, target, positions))
+        return _joined(parts)
+
+    def append_to(self, conn: Connection, log_id: bytes, events: Sequence[NewEvent]) -> Applied:
+        """Append erasing events to one own log, whether it is closed or not.
+
+        Raises:
+            LogClosedError: The log is not an own one that takes such entries, or an event erases nothing.
+            SigningPausedError: See `append`.
+        """
+        self._check(events)
+        log = logs.load(conn, log_id)
+        if log is None or not log.own or log.state.stopped:
+            raise LogClosedError("This log takes no entries.")
+        if not all(event.erases for event in events):
+            raise LogClosedError("Only erasing entries can be appended to a given log.")
+        return self._append(conn, log, events)
+
+    def erase(self, conn: Connection, log_id: bytes, positions: Sequence[int]) -> Applied:
+        """Append ERASURE entries for positions of one own log."""
+        ordered = sorted(positions)
+        events = [
+            NewEvent(
+                kind=ERASURE,
+                erases=tuple((b"", seq) for seq in ordered[start : start + MAX_ERASES_AN_ENTRY]),
+            )
+            for start in range(0, len(ordered), MAX_ERASES_AN_ENTRY)
+        ]
+        return self.append_to(conn, log_id, events)
+
+    def resign(self, conn: Connection, older_than_ms: int) -> int:
+        """Sign every own log again whose checkpoint is older than a moment, so that silence is not mistaken.
+
+        Returns:
+            How many were signed.
+        """
+        if self._paused:
+            return 0
+        signed = 0
+        for log in logs.load_all(conn, own=True):
+            if not log.state.stopped and log.checkpoint_ms < older_than_ms:
+                self._sign(conn, log)
+                signed += 1
+        return signed
+
+    def close_epoch(self, conn: Connection, log: logs.HeldLog) -> Applied:
+        """Append the last content entry; from then on the log takes erasing entries only."""
+        applied = self._append(conn, log, [NewEvent(kind=EPOCH_CLOSED)])
+        log.state = LogState.CLOSED
+        log.save(conn)
+        return applied
+
+    def _check(self, events: Sequence[NewEvent]) -> None:
+        if self._paused:
+            raise SigningPausedError(self._paused)
+        for event in events:
+            if event.body is not None and len(event.body) > MAX_BODY_SIZE:
+                raise EntryTooLargeError(f"A body has {len(event.body)} bytes; 524288 is the limit.")
+
+    def _current(self, conn: Connection, audience: handling_pb2.Audience) -> logs.HeldLog:
+        key = audience_key(audience)
+        members = self._members(audience)
+        newest = logs.newest_epoch(conn, key)
+        if newest is None:
+            return self._open(conn, audience, members, None)
+        if newest.state is LogState.LIVE:
+            if set(members) <= set(newest.members):
+                return newest
+            self.close_epoch(conn, newest)
+        return self._open(conn, audience, members, newest)
+
+    def _open(
+        self,
+        conn: Connection,
+        audience: handling_pb2.Audience,
+        members: tuple[str, ...],
+        previous: logs.HeldLog | None,
+    ) -> logs.HeldLog:
+        genesis = log_pb2.Genesis(
+            federation=self._federation,
+            origin=self._origin,
+            audience=audience,
+            members=members,
+            reader_role=audience.reader_role,
+            epoch=1 if previous is None else previous.epoch + 1,
+            salt=os.urandom(SALT_SIZE),
+            opened_at=to_timestamp(self._clock()),
+        )
+        if previous is not None:
+            genesis.previous.log_id = previous.log_id
+            genesis.previous.checkpoint = previous.checkpoint
+            genesis.previous.lost_state = previous.state is LogState.LOST
+        body = genesis.SerializeToString(deterministic=True)
+        log = logs.create(
+            conn,
+            log_id=hashlib.sha256(body).digest(),
+            origin=self._origin,
+            own=True,
+            audience_key=audience_key(audience),
+            members=members,
+            reader_role=audience.reader_role,
+            epoch=genesis.epoch,
+        )
+        self._append(conn, log, [NewEvent(kind=GENESIS, body=body)])
+        return log
+
+    def _append(self, conn: Connection, log: logs.HeldLog, events: Sequence[NewEvent]) -> Applied:
+        lock_row(conn, logs.LOG, log.pk)
+        now = max(self._clock(), log.checkpoint_ms)
+        entries = []
+        for seq, event in enumerate(events, log.size):
+            salt = os.urandom(SALT_SIZE)
+            facts = make_header(log.log_id, seq, event, salt, now)
+            entries.append(storing.NewEntry(facts, None if event.body is None else salt, event.body))
+        subtrees = log.tree.extend([entry.facts.leaf for entry in entries])
+        applied = storing.store(conn, log, entries, subtrees, now)
+        log.size = log.tree.size
+        self._sign(conn, log)
+        return applied
+
+    def _sign(self, conn: Connection, log: logs.HeldLog) -> None:
+        checkpoint = sign_checkpoint(
+            self._signer,
+            federation=self._federation,
+            origin=self._origin,
+            log_id=log.log_id,
+            size=log.size,
+            root=log.tree.root(),
+            time_ms=max(self._clock(), log.checkpoint_ms),
+        )
+        log.checkpoint = checkpoint.note
+        log.checkpoint_size = checkpoint.size
+        log.checkpoint_root = checkpoint.root
+        log.checkpoint_ms = log.verified_ms = checkpoint.time_ms
+        log.save(conn)
+        signed = {log.log_id: Anchored(checkpoint.size, checkpoint.root, checkpoint.time_ms)}
+        after_commit(conn, lambda: self._published(signed))
+
+    def _published(self, signed: dict[bytes, Anchored]) -> None:
+        try:
+            self._anchor.put(signed)
+        except OSError as error:
+            self.pause(f"The anchor file can not be written ({error.strerror}); nothing more is signed.")
+            return
+        for listener in self._listeners:
+            listener(frozenset(signed))
+
+
+def _joined(parts: Sequence[Applied]) -> Applied:
+    return Applied(
+        tuple(entry for part in parts for entry in part.stored),
+        tuple(erased for part in parts for erased in part.erased),
+    )
