@@ -1,4 +1,4 @@
-"""Counters that operators read: how often something was refused, and why. Labels are reasons, never content."""
+"""Counters that operators read: how often something was refused, and why; labels are reasons, no content."""
 
 from __future__ import annotations
 

@@ -1,0 +1,92 @@
+"""What commands print: tables for people, JSON for machines, errors with their mend."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from node.ops.errors import DiefError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def emit(
+    rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Sequence[str], empty: str = "Nothing."
+) -> None:
+    """Print a listing.
+
+    Args:
+        rows: One mapping a line.
+        as_json: Print one JSON array instead of a table.
+        columns: Keys shown in the table, in order; JSON carries every key.
+        empty: Sentence shown instead of an empty table.
+    """
+    listed = list(rows)
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=2))
+        return
+    if not listed:
+        typer.echo(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column.replace("_", " "), overflow="fold")
+    for row in listed:
+        shown.add_row(*(_cell(row.get(column, "")) for column in columns))
+    Console(soft_wrap=False).print(shown)
+
+
+def emit_one(value: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one object, key by key or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        return
+    width = max((len(key) for key in value), default=0)
+    for key, item in value.items():
+        typer.echo(f"{key.replace('_', ' '):<{width}}  {_cell(item)}")
+
+
+def fail(error: DiefError) -> NoReturn:
+    """Print what is wrong and what mends it, and exit with 1."""
+    typer.secho(f"error: {error.diagnosis}", fg="red", err=True)
+    typer.secho(f"mend:  {error.mend}", err=True)
+    raise typer.Exit(1)
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a command: domain errors and statuses of the node become two plain lines instead of a trace."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except DiefError as error:
+            fail(error)
+        except Exception as error:
+            if "grpc" not in sys.modules:
+                raise
+            from node.cli.client import as_dief_error
+
+            translated = as_dief_error(error)
+            if translated is None:
+                raise
+            fail(translated)
+
+    return run
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
