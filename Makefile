@@ -10,16 +10,17 @@ CODE := node registry_adapters tests protos/build_hook.py
 TYPED := node registry_adapters tests/support protos/build_hook.py
 UNIT := tests/unit tests/property
 
-# Set-up is remembered in the environment itself, so that removing .venv forgets it.
+# Set-up is remembered where it happened, so that removing .venv or gen forgets it.
 STAMPS := $(VENV)/stamps
 CREATED := $(STAMPS)/created
 RUNTIME := $(STAMPS)/runtime
 DEV := $(STAMPS)/dev
 PACKAGE := $(STAMPS)/package
-GENERATED := $(STAMPS)/generated
+GENERATED := gen/dief/py.typed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: help demo test check bench lint format proto lock
 
 help:  ## Show this list
