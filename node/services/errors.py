@@ -44,7 +44,7 @@ _CODES = {
     "POLICY_REFUSED": code_pb2.FAILED_PRECONDITION,
     "SIGNING_PAUSED": code_pb2.UNAVAILABLE,
 }
-_REASONS = frozenset(error_pb2.ErrorReason.keys())
+_REASONS = frozenset(name for name, _ in error_pb2.ErrorReason.items())
 _RETRIES = {"QUOTA", "UNAVAILABLE", "FEDERATION_STOPPED", "SIGNING_PAUSED"}
 
 log = structlog.get_logger(__name__)
