@@ -31,7 +31,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """An entry that a transaction has just stored, with the facts of its header; body None where it is erased."""
+    """An entry that a transaction has just stored, with its header's facts; body None where it is erased."""
 
     entry_id: int
     log_pk: int
