@@ -1,7 +1,8 @@
 """Certificates of a State: its federation CA, its national CA, and what they sign.
 
 Rules:
-- A State has two CAs, apart: the federation CA signs `node` only, the national CA all other kinds.
+- A State has two CAs, apart: the federation CA signs `node` only; the national CA signs persons, registries
+  and the server certificate of the national listener, and means nothing in the federation.
 - ECDSA P-256; a CA has pathlen 0, may sign certificates and revocation lists, has a key id and a subject of
   its own, and *no URI name constraints*: cryptography refuses every leaf below such a CA.
 - A leaf has exactly one URI name, its SPIFFE ID, beside DNS names and IP addresses; it may be used as server
@@ -299,11 +300,12 @@ def _sign_leaf(
 
 
 def _check_authority(certificate: x509.Certificate, spiffe_id: SpiffeId) -> None:
-    role = CaRole.NATIONAL if spiffe_id.kind in NATIONAL_KINDS else CaRole.FEDERATION
-    if certificate.subject != ca_subject(spiffe_id.state, spiffe_id.federation, role):
+    roles = (CaRole.NATIONAL,) if spiffe_id.kind in NATIONAL_KINDS else tuple(CaRole)
+    subjects = [ca_subject(spiffe_id.state, spiffe_id.federation, role) for role in roles]
+    if certificate.subject not in subjects:
         raise IssuanceError(
-            f"This CA is not the {role} CA of {spiffe_id.trust_domain}, so it may not sign {spiffe_id}.",
-            "Use that State's own CA: the federation CA for a node, the national CA for every other kind.",
+            f"This CA is not one of {spiffe_id.trust_domain} that may sign {spiffe_id}.",
+            "Use that State's own CA: the federation CA for its node, the national CA for every other kind.",
         )
 
 

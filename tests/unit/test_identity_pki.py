@@ -85,7 +85,7 @@ def test_nothing_is_issued_below_an_expired_ca() -> None:
     [
         ("XB", "dief", CaRole.FEDERATION, NODE),
         ("XA", "other", CaRole.FEDERATION, NODE),
-        ("XA", "dief", CaRole.NATIONAL, NODE),
+        ("XB", "dief", CaRole.NATIONAL, OFFICER),
         ("XA", "dief", CaRole.FEDERATION, OFFICER),
     ],
 )
