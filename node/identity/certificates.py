@@ -346,7 +346,7 @@ def _check_trust(
 def _check_not_revoked(
     verified: Sequence[x509.Certificate], crl: x509.CertificateRevocationList, now_ms: int
 ) -> None:
-    leaf, issuer = verified[0], verified[1]
+    leaf, issuer = verified[0], verified[min(1, len(verified) - 1)]
     try:
         genuine = crl.issuer == issuer.subject and crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
     except TypeError:
