@@ -5,6 +5,7 @@ Rules:
   participant of the roster. No other name, of subject or host, means anything.
 - The chain validates against the federation bundle of *that* State and no other. A chain that another State's
   bundle validates is told apart: that CA speaks for a State that is not its own.
+- The leaf's key is one of those accepted here (`keys`).
 - The kind is the one that the listener is for: `node` in the federation.
 - Leaf, intermediates and CA are valid at this moment.
 - Then, in this order: not denied here, admitted here, taking part by the roster.
@@ -30,6 +31,7 @@ from threading import Lock
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
@@ -44,6 +46,7 @@ from node.identity.errors import (
     WrongKindError,
     WrongStateError,
 )
+from node.identity.keys import ACCEPTED_KEYS, accepted_key
 from node.identity.spiffe import Kind, SpiffeId
 from node.identity.view import Participation, RosterView
 
@@ -272,15 +275,23 @@ def spiffe_id_of(leaf: x509.Certificate) -> SpiffeId:
 
     Raises:
         MalformedSpiffeIdError: it has not exactly one URI name, or that is no SPIFFE ID of a federation.
-        UnknownIdentityError: its extensions are malformed.
+        UnknownIdentityError: its extensions are malformed, or its key is of a kind not accepted here.
     """
     try:
+        key = accepted_key(leaf.public_key())
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except x509.ExtensionNotFound:
         uris = []
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise UnknownIdentityError("The certificate's extensions are malformed.") from error
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise UnknownIdentityError("The certificate's key or extensions are malformed.") from error
+    if key is None:
+        raise UnknownIdentityError(f"The certificate's key is not {ACCEPTED_KEYS}.")
     if len(uris) != 1:
         raise MalformedSpiffeIdError(f"The certificate has {len(uris)} URI names instead of one.")
     return SpiffeId.parse(uris[0])

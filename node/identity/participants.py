@@ -23,14 +23,15 @@ from typing import Final, NamedTuple
 
 import protovalidate
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from dief.v1.roster_pb2 import (
     KEY_STATE_ACTIVE,
     Participant,
     Roster,
 )
 
+from node.identity.keys import ACCEPTED_KEYS, accepted_key
 from node.ops.clock import from_timestamp
 
 MAX_LIFE_MS: Final = 90 * 24 * 3_600_000
@@ -40,8 +41,6 @@ MAX_VIOLATIONS: Final = 20
 """Most violations that are listed."""
 
 _ENDPOINT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})")
-_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
-_MIN_RSA_BITS: Final = 2048
 
 
 class _Mark(NamedTuple):
@@ -139,7 +138,12 @@ def _certificates(roster: Roster) -> Iterator[str]:
                 extensions = certificate.extensions
                 key = certificate.public_key()
                 marks = _marks(certificate)
-            except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+            except (
+                ValueError,
+                UnsupportedAlgorithm,
+                x509.DuplicateExtension,
+                x509.UnsupportedGeneralNameType,
+            ):
                 yield f"{where}: a certificate is malformed"
                 continue
             for fault in _ca_faults(extensions, key):
@@ -172,10 +176,8 @@ def _ca_faults(extensions: x509.Extensions, key: object) -> Iterator[str]:
             yield "a CA has URI name constraints, below which no certificate can be verified"
     except x509.ExtensionNotFound:
         pass
-    good_curve = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
-    good_rsa = isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS
-    if not good_curve and not good_rsa:
-        yield "a CA's key is neither ECDSA P-256, P-384, P-521 nor RSA of 2048 bits or more"
+    if accepted_key(key) is None:
+        yield f"a CA's key is not {ACCEPTED_KEYS}"
 
 
 def _marks(certificate: x509.Certificate) -> list[_Mark]:

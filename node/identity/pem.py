@@ -21,9 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from node.identity.errors import CredentialFileError, KeyFileModeError
-
-TlsKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-"""Keys that TLS certificates are made for."""
+from node.identity.keys import TlsKey
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Largest certificate or key file that is read."""

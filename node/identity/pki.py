@@ -29,11 +29,11 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from node.identity.errors import IssuanceError
-from node.identity.pem import TlsKey
+from node.identity.keys import ACCEPTED_KEYS, TlsKey, TlsPublicKey, accepted_key
 from node.identity.spiffe import NATIONAL_KINDS, Kind, SpiffeId, trust_domain
 
 NODE_DAYS: Final = 7
@@ -48,9 +48,7 @@ CA_DAYS: Final = 3650
 SKEW: Final = timedelta(minutes=5)
 """How far back validity starts."""
 
-_MIN_RSA_BITS: Final = 2048
 _MAX_NAMES: Final = 32
-_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 
 
 class CaRole(StrEnum):
@@ -309,15 +307,11 @@ def _check_authority(certificate: x509.Certificate, spiffe_id: SpiffeId) -> None
         )
 
 
-def _check_leaf_key(public_key: object) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
-    if isinstance(public_key, ec.EllipticCurvePublicKey) and public_key.curve.name in _CURVES:
-        return public_key
-    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size >= _MIN_RSA_BITS:
-        return public_key
-    raise IssuanceError(
-        "The key is neither ECDSA P-256, P-384, P-521 nor RSA of 2048 bits or more.",
-        "Make an ECDSA P-256 key.",
-    )
+def _check_leaf_key(public_key: object) -> TlsPublicKey:
+    key = accepted_key(public_key)
+    if key is None:
+        raise IssuanceError(f"The key is not {ACCEPTED_KEYS}.", "Make an ECDSA P-256 key.")
+    return key
 
 
 def _names(dns: Iterable[str], ips: Iterable[str]) -> list[x509.GeneralName]:

@@ -38,7 +38,8 @@ from dief.v1.roster_pb2 import (
 
 from node.identity import dsse, pki, roster
 from node.identity.development import DevelopmentPki
-from node.identity.pem import TlsKey, certificates_pem
+from node.identity.keys import TlsKey
+from node.identity.pem import certificates_pem
 from node.identity.pki import Authority, Credential
 from node.identity.roster import TrustedRoster
 from node.identity.spiffe import Kind, SpiffeId
