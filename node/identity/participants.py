@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from hashlib import sha1, sha256
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import protovalidate
@@ -185,15 +185,13 @@ def _marks(certificate: x509.Certificate) -> list[_Mark]:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     subject = " ".join(certificate.subject.rfc4514_string().casefold().split()).encode()
-    try:
-        key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        key_id = sha1(public_key, usedforsecurity=False).digest()
-    return [
-        _Mark("subject", sha256(subject).digest()),
-        _Mark("key id", key_id),
-        _Mark("public key", public_key),
+    marks = [_Mark("subject", sha256(subject).digest()), _Mark("public key", public_key)]
+    marks += [
+        _Mark("key id", extension.value.digest)
+        for extension in certificate.extensions
+        if isinstance(extension.value, x509.SubjectKeyIdentifier)
     ]
+    return marks
 
 
 def _words(participant: Participant) -> Iterator[str]:
