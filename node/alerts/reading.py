@@ -6,14 +6,14 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertRevised, ListPart
 
 
+def event_of(body: bytes) -> AlertRevised:
+    """A published or revised event: the two have the same numbers for what they share."""
+    return AlertRevised.FromString(body)
+
+
 def alert_of(body: bytes) -> DiversionAlert:
-    """The alert of a published or revised event: both carry it in field 1."""
-    return AlertRevised.FromString(body).alert
-
-
-def part_digests(body: bytes) -> tuple[bytes, ...]:
-    """Digests of the list parts that a published or revised event cites: both carry them in field 2."""
-    return tuple(AlertRevised.FromString(body).list_part_digests)
+    """The alert of a published or revised event."""
+    return event_of(body).alert
 
 
 def part_of(body: bytes) -> ListPart:
