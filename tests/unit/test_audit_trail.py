@@ -102,8 +102,12 @@ def test_i8_a_trail_written_anew_is_found_against_a_head_kept_elsewhere(store: S
 
 
 def test_i8_an_act_that_is_rolled_back_leaves_no_record(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.write() as conn:
-        audit.record(conn, actor="node", action=audit.AuditAction.LISTED)
-        raise RuntimeError
+    def act_and_fail() -> None:
+        with store.write() as conn:
+            audit.record(conn, actor="node", action=audit.AuditAction.LISTED)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        act_and_fail()
     with store.read() as conn:
         assert audit.head(conn).number == 5
