@@ -20,15 +20,14 @@ from dief.v1 import desk_pb2
 from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertRevised
 from dief.v1.federation_pb2 import AlertFilter
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, or_, select, true
 
 from node.alerts import states
-from node.alerts.bodies import Refusal
 from node.alerts.errors import PageTokenError
-from node.alerts.project import ALERT, LOG, UNPROJECTED
+from node.alerts.project import ALERT, LOG
 from node.alerts.reading import event_of, part_of
 from node.alerts.states import Held, code_bits, name_of, standing, uuid_of, view_of
-from node.ledger.state import LogState, entry_id, split_entry_id
+from node.ledger.state import LogState, split_entry_id
 from node.ops.clock import from_timestamp
 from node.store.tables import table
 from node.store.tables.ledger import Entry
@@ -43,7 +42,8 @@ MAX_PAGE = 500
 _READABLE = frozenset({desk_pb2.ALERT_STANDING_CURRENT, desk_pb2.ALERT_STANDING_ORIGIN_IN_DOUBT})
 _UNERASED = (Held.CONTENT, Held.HIDDEN, Held.INVALID)
 _WITHDRAWALS = (Held.WITHDRAWN, Held.UNFOUNDED)
-_DOUBTED = (LogState.EVIDENCE.value, LogState.FAULT.value)
+DOUBTED = (LogState.EVIDENCE.value, LogState.FAULT.value)
+"""States of logs whose alerts are shown with a warning."""
 _COLUMNS = (
     ALERT.c.id, ALERT.c.subject_id, ALERT.c.entry_id, ALERT.c.log_pk, ALERT.c.origin, ALERT.c.uuid, ALERT.c.revision,
     ALERT.c.part, ALERT.c.held, ALERT.c.head, ALERT.c.reader_role, ALERT.c.committed_ms, ALERT.c.received_ms,
@@ -167,7 +167,7 @@ def list_alerts(
     """
     asked = AlertFilter() if filter_ is None else filter_
     content = _content(now_ms)
-    wanted = content & _matches(asked)
+    wanted = content & matches(asked)
     query = _joined().where(
         ALERT.c.head.bitwise_and(int(view_of(reader_roles))) != 0,
         _for_roles(reader_roles),
@@ -219,7 +219,7 @@ def list_in_logs(
         other.c.subject_id == ALERT.c.subject_id, other.c.part.is_(False), or_(newer, ended)
     )
     query = _joined().where(
-        ALERT.c.part.is_(False), ALERT.c.log_pk.in_(logs), _content(now_ms), _matches(asked), ~superseded
+        ALERT.c.part.is_(False), ALERT.c.log_pk.in_(logs), _content(now_ms), matches(asked), ~superseded
     )
     return _page(conn, query, _question(asked, logs), now_ms, paging, ())
 
@@ -240,35 +240,13 @@ def _page(
     return Page(tuple(_records(conn, rows[:size], now_ms, doubted_origins)), token)
 
 
-def count_alerts(
-    conn: Connection, now_ms: int, *, reader_roles: Collection[int] = EVERYBODY
-) -> dict[int, int]:
-    """How many alerts stand how, by AlertStanding; what the reader may not know is not counted."""
-    view = view_of(reader_roles)
-    expired = (ALERT.c.expires_ms <= now_ms).label("expired")
-    doubted = LOG.c.state.in_(_DOUBTED).label("doubted")
-    query = (
-        select(ALERT.c.held, expired, doubted, func.count())
-        .where(LOG.c.id == ALERT.c.log_pk, ALERT.c.head.bitwise_and(int(view)) != 0)
-        .group_by(ALERT.c.held, expired, doubted)
-    )
-    counts: dict[int, int] = {}
-    for held, has_expired, in_doubt, count in conn.execute(query):
-        stands = standing(held, now_ms if has_expired else None, now_ms, in_doubt=in_doubt)
-        counts[stands] = counts.get(stands, 0) + count
-    return counts
-
-
-def count_unprojected(conn: Connection, log_pk: int) -> dict[Refusal, int]:
-    """How many entries of a log are stored but not shown, by reason."""
-    query = (
-        select(UNPROJECTED.c.reason, func.count())
-        .where(
-            UNPROJECTED.c.entry_id >= entry_id(log_pk, 0), UNPROJECTED.c.entry_id < entry_id(log_pk + 1, 0)
-        )
-        .group_by(UNPROJECTED.c.reason)
-    )
-    return {Refusal(reason): count for reason, count in conn.execute(query)}
+def records_of(
+    conn: Connection, row_ids: Collection[int], now_ms: int, doubted_origins: Collection[str] = ()
+) -> dict[int, AlertRecord]:
+    """Records of rows that a search has found, by the keys of the rows."""
+    rows = conn.execute(_joined().where(ALERT.c.id.in_(sorted(row_ids)))).all() if row_ids else []
+    made = _records(conn, rows, now_ms, doubted_origins)
+    return {row.id: record for row, record in zip(rows, made, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +296,7 @@ def _content(now_ms: int) -> ColumnElement[bool]:
     return (ALERT.c.held == Held.CONTENT) & or_(ALERT.c.expires_ms.is_(None), ALERT.c.expires_ms > now_ms)
 
 
-def _matches(asked: AlertFilter) -> ColumnElement[bool]:
+def matches(asked: AlertFilter) -> ColumnElement[bool]:
     """The conditions of a filter over content columns; all of them, any value of each."""
     wanted: ColumnElement[bool] = true()
     if asked.statuses:
@@ -355,7 +333,7 @@ def _records(
 ) -> list[AlertRecord]:
     standings = [
         standing(
-            row.held, row.expires_ms, now_ms, in_doubt=row.state in _DOUBTED or row.origin in doubted_origins
+            row.held, row.expires_ms, now_ms, in_doubt=row.state in DOUBTED or row.origin in doubted_origins
         )
         for row in rows
     ]
