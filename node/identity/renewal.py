@@ -113,8 +113,11 @@ class WithCommand:
             RenewalError: it can not be run, fails, or takes too long.
         """
         try:
+            words = shlex.split(self.command)
+            if not words:
+                raise ValueError("empty")
             subprocess.run(
-                shlex.split(self.command),
+                words,
                 check=True,
                 timeout=self.timeout_s,
                 stdin=subprocess.DEVNULL,
@@ -177,12 +180,12 @@ class Renewer:
         held = read_credential(self._certificate, self._key)
         if not force and now_ms < due_ms(held.leaf):
             return RenewalState(_end_ms(held.leaf), renewed=False, warning=None)
-        problem = ""
+        problem, newest = "", held
         try:
             self._way.renew(self._certificate, self._key, held, datetime.fromtimestamp(now_ms // 1000, UTC))
+            newest = read_credential(self._certificate, self._key)
         except IdentityError as error:
             problem = f" {error}"
-        newest = read_credential(self._certificate, self._key)
         if newest.leaf != held.leaf:
             return RenewalState(_end_ms(newest.leaf), renewed=True, warning=None)
         days = max(0, (_end_ms(held.leaf) - now_ms) // _DAY_MS)
