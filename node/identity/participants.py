@@ -8,6 +8,7 @@ Rules:
   handshakes with both would break. One State lists no certificate twice.
 - A log key belongs to one State only and is no roster key; no key is listed twice.
 - Roster keys are distinct, and the ACTIVE ones can reach the threshold.
+- Every moment lies between the years 1970 and 9999.
 - The roster expires after it is issued, at most 90 days later.
 - Names have no control characters; endpoints are host:port.
 
@@ -40,6 +41,7 @@ MAX_LIFE_MS: Final = 90 * 24 * 3_600_000
 MAX_VIOLATIONS: Final = 20
 """Most violations that are listed."""
 
+_LAST_SECOND: Final = 253_402_300_799
 _ENDPOINT: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):([0-9]{1,5})")
 
 
@@ -73,6 +75,7 @@ def _all(roster: Roster) -> Iterator[str]:
     yield from broken
     if broken:
         return
+    yield from _moments(roster)
     yield from _life(roster)
     yield from _roster_keys(roster)
     states = [one.state for one in roster.participants]
@@ -92,6 +95,17 @@ def _path(path: protovalidate.FieldPathPb | None) -> str:
         subscript = element.subscript
         names.append(element.field_name + (f"[{subscript.value}]" if subscript is not None else ""))
     return ".".join(names)
+
+
+def _moments(roster: Roster) -> Iterator[str]:
+    moments = {"issued_at": roster.issued_at, "expires_at": roster.expires_at}
+    for one in roster.participants:
+        where = f"participants[{one.state}]"
+        moments[f"{where}.treaty_status_since"] = one.treaty_status_since
+        moments[f"{where}.state_of_participation_since"] = one.state_of_participation_since
+    for name, moment in moments.items():
+        if not 0 <= moment.seconds <= _LAST_SECOND or not 0 <= moment.nanos < 1_000_000_000:
+            yield f"{name}: no moment between the years 1970 and 9999"
 
 
 def _life(roster: Roster) -> Iterator[str]:

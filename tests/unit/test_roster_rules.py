@@ -266,6 +266,15 @@ _DNS_CONSTRAINED = x509.NameConstraints([x509.DNSName("xa.example")], None)
 BROKEN: dict[str, tuple[str, Change]] = {
     "expires_after_91_days": ("90 days", lambda _, r: _dates(r, now_ms(), 90.01)),
     "expires_before_it_is_issued": ("not after", lambda _, r: _dates(r, now_ms(), -1)),
+    "moment_before_1970": ("no moment", lambda _, r: setattr(r.issued_at, "seconds", -(10**12))),
+    "moment_beyond_9999": (
+        "no moment",
+        lambda _, r: setattr(r.participants[0].state_of_participation_since, "seconds", 10**12),
+    ),
+    "nanos_over_a_second": (
+        "no moment",
+        lambda _, r: setattr(r.participants[0].treaty_status_since, "nanos", 10**9),
+    ),
     "no_previous_digest": ("previous_digest", lambda _, r: setattr(r, "previous_digest", b"")),
     "threshold_0": ("threshold", lambda _, r: setattr(r, "threshold", 0)),
     "threshold_nobody_reaches": ("threshold", lambda _, r: setattr(r, "threshold", 4)),
