@@ -117,7 +117,7 @@ def contact(value: str) -> Forms:
         digits = digits.removeprefix("00")
         return (digits,) if len(digits) >= 5 else ()
     match = _SITE.fullmatch(text)
-    return (match[1],) if match and match[1] else ()
+    return (match[1],) if match and "." in match[1] else ()
 
 
 def name_tokens(value: str) -> list[str]:
