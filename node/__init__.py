@@ -1,1 +1,3 @@
-"""A State's node of the exchange: its ledger of alerts, its peers, its registries and its officers."""
+"""dief-node: one State's node in the Diversion Information Exchange Forum."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,43 @@
+"""What can go wrong between two nodes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from node.ops.errors import DiefError
+
+
+class FederationError(DiefError):
+    """Root of the federation's errors."""
+
+    default_reason: ClassVar[str] = "UNAVAILABLE"
+
+
+class LogNotFoundError(FederationError):
+    """No such log, or not for the caller: the two are never told apart (I2)."""
+
+    default_reason: ClassVar[str] = "NOT_FOUND"
+    default_mend: ClassVar[str] = "Ask only for logs in whose members you are."
+
+
+class StreamQuotaError(FederationError):
+    """The peer has too many streams or calls open (I11)."""
+
+    default_reason: ClassVar[str] = "QUOTA"
+    default_mend: ClassVar[str] = "Close a stream of this peer, then retry."
+
+
+class CursorAheadError(FederationError):
+    """The caller holds more of a log than its origin."""
+
+    default_reason: ClassVar[str] = "LOG_DIVERGED"
+    default_mend: ClassVar[str] = (
+        "Keep the entries: they help the origin to find back what it lost (CompareCheckpoints)."
+    )
+
+
+class PeerUnknownError(FederationError):
+    """A peer that this node may not or can not speak to."""
+
+    default_reason: ClassVar[str] = "NOT_ADMITTED"
+    default_mend: ClassVar[str] = "See `dief peer list`; admit it with `dief peer admit`."

@@ -1,0 +1,97 @@
+"""All peers: one follower for each admitted State with an endpoint, started and stopped as trust changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from dief.v1 import operator_pb2, roster_pb2
+
+from node.federation.follower import Follower
+from node.federation.trust import LiveTrust
+from node.identity.trust_store import TrustState
+
+log = structlog.get_logger(__name__)
+
+
+class Peers:
+    """Keeps followers in step with trust. For the event loop only."""
+
+    def __init__(self, *, own_state: str, trust: LiveTrust, make_follower: Callable[[str], Follower]) -> None:
+        self._own_state = own_state
+        self._trust = trust
+        self._make = make_follower
+        self._running: dict[str, tuple[Follower, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Follow every peer that trust allows, until cancelled."""
+        try:
+            while True:
+                changed = self._trust.changed
+                self._adjust()
+                await changed.wait()
+        finally:
+            tasks = [task for _, task in self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def follower(self, state: str) -> Follower | None:
+        """The running follower of a peer."""
+        running = self._running.get(state)
+        return None if running is None else running[0]
+
+    def _adjust(self) -> None:
+        wanted = followable(self._trust.state, self._own_state)
+        for state in list(self._running):
+            if state not in wanted or self._running[state][1].done():
+                self._running.pop(state)[1].cancel()
+        for state in wanted - set(self._running):
+            follower = self._make(state)
+            task = asyncio.create_task(follower.run(), name=f"follow-{state}")
+            task.add_done_callback(self._ended)
+            self._running[state] = (follower, task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        log.error("follower_ended", task=task.get_name(), error=type(error).__name__, exc_info=error)
+        asyncio.get_running_loop().call_later(5, self._adjust)
+
+
+def followable(state: TrustState, own_state: str) -> set[str]:
+    """States whose nodes this one may follow now: admitted, not denied, taking part, with an endpoint."""
+    if state.view is None or state.stopped:
+        return set()
+    found = set()
+    for code in state.view.states():
+        participant = state.view.participant(code)
+        if (
+            participant is not None
+            and code != own_state
+            and code in state.admitted
+            and code not in state.denied
+            and participant.endpoints
+            and participant.treaty_status != roster_pb2.TREATY_STATUS_SECRETARIAT
+            and participant.state_of_participation != roster_pb2.PARTICIPANT_STATE_SUSPENDED
+        ):
+            found.add(code)
+    return found
+
+
+def peer_state(state: TrustState, code: str, follower: Follower | None) -> operator_pb2.PeerState.ValueType:
+    """How a participant stands, for operators."""
+    participant = None if state.view is None else state.view.participant(code)
+    if code in state.denied:
+        return operator_pb2.PEER_STATE_DENIED
+    if participant is None or (
+        participant.state_of_participation != roster_pb2.PARTICIPANT_STATE_ACTIVE and follower is None
+    ):
+        return operator_pb2.PEER_STATE_NOT_PARTICIPATING
+    if code in state.recovery:
+        return operator_pb2.PEER_STATE_RECOVERY
+    if code not in state.admitted:
+        return operator_pb2.PEER_STATE_NOT_ADMITTED
+    return operator_pb2.PEER_STATE_CONNECTING if follower is None else follower.progress.state
