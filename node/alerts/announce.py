@@ -9,7 +9,7 @@ from dief.v1.federation_pb2 import AlertFilter
 from sqlalchemy import Connection, select
 
 from node.alerts.project import ALERT
-from node.alerts.queries import _matches as matches
+from node.alerts.queries import matches as matches
 from node.alerts.states import Held
 from node.ledger.state import entry_id, split_entry_id
 from node.store.tables import table

@@ -60,7 +60,8 @@ def test_a_published_alert_is_current_with_all_its_indicators(held: Logs) -> Non
     alert = sample_alert(1)
     projection = held.tell(log, published(alert))
     assert projection.current == (entry_id(log.pk, 1),)
-    assert projection.unprojected == projection.erased == ()
+    assert projection.unprojected == ()
+    assert projection.erased == ()
     assert standing(held, alert) == d.ALERT_STANDING_CURRENT
     with held.store.read() as conn:
         stored = {(row.key, row.kind) for row in conn.execute(select(INDICATOR))}

@@ -46,24 +46,38 @@ def test_alerts_of_documented_cases_may_be_released() -> None:
         assert [v for v in found if v.severity is Severity.ERROR] == []
 
 
+def _each(*changes: Change) -> Change:
+    """Changes one after the other."""
+
+    def change(alert: DiversionAlert) -> None:
+        for each in changes:
+            each(alert)
+
+    return change
+
+
+def _clear(part: Any) -> Change:
+    return lambda alert: alert.ClearField(part)
+
+
 BREAKS: dict[str, Change] = {
     "alert.origin": lambda a: setattr(a, "originator", "XB"),
-    "alert.stage_or_topic": lambda a: (a.ClearField("topics"), a.ClearField("diversion")),
-    "alert.indicator": lambda a: [
-        a.ClearField(part) for part in ("items", "parties", "documents", "conveyances", "legs")
-    ],
+    "alert.stage_or_topic": _each(lambda a: a.ClearField("topics"), lambda a: a.ClearField("diversion")),
+    "alert.indicator": _each(
+        *(_clear(part) for part in ("items", "parties", "documents", "conveyances", "legs"))
+    ),
     "alert.person_basis": lambda a: setattr(a.parties[0], "kind", c.PARTY_KIND_PERSON),
     "alert.party_ids": lambda a: setattr(a.parties[1], "party_id", a.parties[0].party_id),
-    "handling.personal_data": lambda a: (
-        setattr(a.handling, "personal_data", True),
-        a.handling.ClearField("legal_basis"),
+    "handling.personal_data": _each(
+        lambda a: setattr(a.handling, "personal_data", True),
+        lambda a: a.handling.ClearField("legal_basis"),
     ),
     "audience.states": lambda a: a.handling.audience.states.append("XB"),
     "alert.urgency_reason": lambda a: setattr(a, "urgency", c.URGENCY_IMMEDIATE),
-    "alert.in_transit": lambda a: (
-        setattr(a.items[0], "disposition", c.DISPOSITION_IN_TRANSIT),
-        a.ClearField("conveyances"),
-        a.ClearField("legs"),
+    "alert.in_transit": _each(
+        lambda a: setattr(a.items[0], "disposition", c.DISPOSITION_IN_TRANSIT),
+        lambda a: a.ClearField("conveyances"),
+        lambda a: a.ClearField("legs"),
     ),
     "alert.other_text": lambda a: a.topics.append(c.INFORMATION_TOPIC_OTHER),
     "partial_date.month": lambda a: a.diversion.detected_on.CopyFrom(PartialDate(year=2020, day=3)),
@@ -71,10 +85,10 @@ BREAKS: dict[str, Change] = {
         a.concerned_states[0], "role", c.CONCERNED_STATE_ROLE_OTHER
     ),
     "diversion.other_text": lambda a: a.diversion.modus_operandi.append(c.MODUS_OPERANDI_OTHER),
-    "item.identified": lambda a: (
-        a.items[0].ClearField("serials"),
-        a.items[0].ClearField("quantity"),
-        a.items[0].ClearField("markings"),
+    "item.identified": _each(
+        lambda a: a.items[0].ClearField("serials"),
+        lambda a: a.items[0].ClearField("quantity"),
+        lambda a: a.items[0].ClearField("markings"),
     ),
     "item.subtype": lambda a: a.items[0].ClearField("subtype"),
     "item.other_text": lambda a: setattr(a.items[0], "category", c.ARMS_CATEGORY_OTHER),
