@@ -24,7 +24,7 @@ Source: RFC 5280 §6, X509-SVID §5.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
@@ -248,6 +248,24 @@ def authenticate_national(
         raise WrongKindError(f"A certificate of kind {spiffe_id.kind} may not call this.")
     leaf = certificates[0].fingerprint(hashes.SHA256())
     return PeerIdentity(spiffe_id.state, spiffe_id, leaf, window.end_ms, certificates)
+
+
+def presented_chain(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
+    """The chain that a connection presented, in PEM, leaf first.
+
+    gRPC hands the leaf over as `x509_pem_cert` and, only where there are any, the certificates above it as
+    `x509_pem_cert_chain`, which does *not* begin with the leaf.
+
+    Args:
+        auth_context: what `ServicerContext.auth_context()` gives.
+
+    Raises:
+        UnknownIdentityError: the connection presented no certificate.
+    """
+    leaf = b"".join(auth_context.get("x509_pem_cert", ()))
+    if not leaf:
+        raise UnknownIdentityError("The connection presented no certificate.")
+    return leaf + b"".join(auth_context.get("x509_pem_cert_chain", ()))
 
 
 def parse_chain(chain: Chain) -> tuple[x509.Certificate, ...]:

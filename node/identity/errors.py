@@ -139,9 +139,19 @@ class MalformedRosterError(RosterError):
 
 
 class RosterContentError(RosterError):
-    """The roster breaks a rule about its own content."""
+    """The roster breaks a rule about its own content.
+
+    Attributes:
+        violations: pairs of a field path in the roster and what is wrong there; empty where one field says little.
+    """
 
     default_mend: ClassVar[str] = "The keepers of the roster correct it, sign it and send it again."
+
+    def __init__(
+        self, diagnosis: str, mend: str | None = None, *, violations: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(diagnosis, mend)
+        self.violations = violations
 
 
 class RosterSignatureError(RosterError):

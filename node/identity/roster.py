@@ -107,7 +107,15 @@ def check_content(roster: Roster) -> None:
         RosterContentError: with every violation in words.
     """
     if found := violations(roster):
-        raise RosterContentError(f"Roster {roster.version} breaks rules: " + "; ".join(found) + ".")
+        raise RosterContentError(
+            f"Roster {roster.version} breaks rules: " + "; ".join(found) + ".",
+            violations=tuple(_field_and_words(each) for each in found),
+        )
+
+
+def _field_and_words(violation: str) -> tuple[str, str]:
+    field_path, _, words = violation.partition(": ")
+    return field_path, words
 
 
 def trust_first(envelope: RosterEnvelope, expected_sha256: bytes, now_ms: int) -> TrustedRoster:

@@ -21,6 +21,7 @@ from node.identity.certificates import (
     authenticate,
     authenticate_national,
     check_standing,
+    presented_chain,
 )
 from node.identity.errors import IdentityError
 from node.identity.pem import certificates_pem
@@ -206,6 +207,13 @@ def test_a_foreign_ca_in_the_presented_chain_adds_no_trust(fed: DevFederation) -
 )
 def test_a_malformed_chain_is_unknown(fed: DevFederation, chain: Chain) -> None:
     assert refusal(fed, chain) == "UNKNOWN_IDENTITY"
+
+
+def test_a_connection_without_a_certificate_is_unknown() -> None:
+    for context in ({}, {"x509_pem_cert": []}, {"x509_pem_cert_chain": [b"only a chain"]}):
+        with pytest.raises(IdentityError) as caught:
+            presented_chain(context)
+        assert caught.value.reason == "UNKNOWN_IDENTITY"
 
 
 def test_an_overlong_chain_is_unknown(fed: DevFederation) -> None:

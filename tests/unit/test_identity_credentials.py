@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from node.identity import pem, pki
-from node.identity.certificates import authenticate
+from node.identity.certificates import authenticate, presented_chain
 from node.identity.credentials import (
     NationalCredentials,
     NodeCredentials,
@@ -23,10 +23,10 @@ from node.identity.credentials import (
     roots_of,
 )
 from node.identity.errors import CredentialFileError, IdentityError, KeyFileModeError
-from node.identity.pki import Credential
+from node.identity.pki import Authority, Credential
 from node.identity.spiffe import Kind
 from node.ops.clock import now_ms
-from tests.support.pki import DevFederation, DevState, der
+from tests.support.pki import DevFederation, DevState, der, forge, forge_ca
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Listener:
 @contextmanager
 def listening(credentials: grpc.ServerCredentials) -> Iterator[Listener]:
     def who(_request: bytes, context: grpc.ServicerContext) -> bytes:
-        return bytes(context.auth_context()["x509_pem_cert"][0])
+        return presented_chain(context.auth_context())
 
     server = grpc.server(futures.ThreadPoolExecutor(2))
     handlers = {"Who": grpc.unary_unary_rpc_method_handler(who, lambda data: data, lambda data: data)}
@@ -94,6 +94,20 @@ def test_i9_who_passes_the_handshake_is_judged_by_the_call(fed: DevFederation, t
             with pytest.raises(IdentityError) as caught:
                 authenticate(presented, fed.view, admitted=fed.everybody, denied=(), now_ms=now_ms())
             assert caught.value.reason == reason
+
+
+def test_a_chain_over_an_intermediate_arrives_whole(fed: DevFederation, tmp_path: Path) -> None:
+    root = forge_ca("XB root", path_length=None)
+    fed.next(lambda content: content.participants[1].ca_certificates.append(der(root.certificate)))
+    middle = forge(root, ca=True, usages=())
+    leaf = forge(Authority(middle.leaf, middle.key), ("spiffe://xb.dief/node/main",))
+    mine = channel_credentials_for(fed.view.bundle("XA"), Credential((leaf.leaf, middle.leaf), leaf.key))
+    xa = own(fed["XA"], tmp_path / "xa")
+    with listening(xa.server(lambda: fed.view)) as listener:
+        presented = listener.ask(mine)
+    assert pem.parse_certificates(presented) == (leaf.leaf, middle.leaf)
+    peer = authenticate(presented, fed.view, admitted={"XB"}, denied=(), now_ms=now_ms())
+    assert peer.state == "XB"
 
 
 def test_no_other_ca_passes_the_handshake(fed: DevFederation, tmp_path: Path) -> None:

@@ -384,6 +384,9 @@ def test_a_first_version_has_no_predecessor(fed: DevFederation) -> None:
 def test_all_violations_are_told_at_once_up_to_a_bound(fed: DevFederation) -> None:
     content = fed.successor(lambda content: (_dates(content, now_ms(), 91), _swap(content)))
     assert len(violations(content)) == 2
+    with pytest.raises(RosterContentError) as caught:
+        offer(fed, fed.sign(content))
+    assert [field for field, _ in caught.value.violations] == ["expires_at", "participants"]
     content.participants[0].endpoints.extend(["bad"] * 8)
     content.participants[1].endpoints.extend(["bad"] * 8)
     content.participants[2].endpoints.extend(["bad"] * 8)
