@@ -23,8 +23,9 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertPublished, AlertRevised, AlertWithdrawn, ListPart
 from google.protobuf.message import DecodeError, Message
 
-from node.alerts.compiled import CompiledRules
+from node.alerts.compiled import CompiledRules, Gathered
 from node.alerts.conditions import broken_conditions
+from node.alerts.indicators import GATHERED
 from node.alerts.states import uuid_of
 
 Event = AlertPublished | AlertRevised | AlertWithdrawn | ListPart
@@ -68,11 +69,13 @@ class ParsedBody:
         event: The event.
         alert: The alert in it, None for withdrawals and list parts.
         uuid: The 16 bytes of the alert's UUID.
+        gathered: Searchable fields as node.alerts.indicators.GATHERED codes them, None where they were not read.
     """
 
     event: Event
     alert: DiversionAlert | None
     uuid: bytes
+    gathered: Gathered | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def validator() -> protovalidate.Validator:
 
 @cache
 def _rules(kind: int) -> CompiledRules:
-    return CompiledRules(_TYPES[kind].DESCRIPTOR)
+    return CompiledRules(_TYPES[kind].DESCRIPTOR, GATHERED)
 
 
 def parse_body(
@@ -137,12 +140,13 @@ def parse_body(
         alert = event.alert
         if not _understood(alert.handling):
             return InvalidBody(Refusal.HIDDEN, "alert.handling: a value is not understood")
-    broken = None if _rules(kind).hold(body) else _first_violation(event)
+    gathered = _rules(kind).gather(body)
+    broken = _first_violation(event) if gathered is None else None
     if broken is None:
         broken = _contradiction(event, alert, subject, revision, origin, audience, reader_role)
     if broken is not None:
         return InvalidBody(Refusal.INVALID_BODY, broken)
-    return ParsedBody(event, alert, uuid)
+    return ParsedBody(event, alert, uuid, gathered)
 
 
 def _understood(handling: h.Handling) -> bool:

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-Check = Callable[[bytes, int, int], bool]
+Gathered = list[tuple[int, Any]]
+Check = Callable[[bytes, int, int, Gathered], bool]
 
 _FIELD = validate_pb2.field
 _MESSAGE = validate_pb2.message
@@ -55,7 +56,7 @@ def _characters(b: bytes, i: int, j: int) -> int:
     return len(b[i:j].decode())
 
 
-def _holds_nothing(_b: bytes, _i: int, _e: int) -> bool:
+def _holds_nothing(_b: bytes, _i: int, _e: int, _o: Gathered) -> bool:
     return False
 
 
@@ -69,9 +70,16 @@ class CompiledRules:
             violations = validator.collect_violations(event)
     """
 
-    def __init__(self, descriptor: Descriptor) -> None:
-        """Compile; takes some milliseconds, so keep the object."""
+    def __init__(self, descriptor: Descriptor, gather: Mapping[str, int] | None = None) -> None:
+        """Compile; takes some milliseconds, so keep the object.
+
+        Args:
+            descriptor: The message type.
+            gather: Fields whose values are wanted as well, by full name, each with a code of the caller's: texts
+                and single enums. Reading them on the way costs a tenth of reading them from a parsed message.
+        """
         self.unsupported: set[str] = set()
+        self._gather = gather or {}
         self._names: dict[str, Any] = {
             "varint": _varint,
             "characters": _characters,
@@ -87,7 +95,16 @@ class CompiledRules:
         Args:
             body: Serialised message that a protobuf parser has accepted.
         """
-        return self._check(body, 0, len(body))
+        return self._check(body, 0, len(body), [])
+
+    def gather(self, body: bytes) -> Gathered | None:
+        """Code and value of each wanted field that is present, in the order of the bytes; None where `hold` is False.
+
+        Args:
+            body: Serialised message that a protobuf parser has accepted.
+        """
+        found: Gathered = []
+        return found if self._check(body, 0, len(body), found) else None
 
     def _compile(self, descriptor: Descriptor) -> str:
         """Name of the function that checks this message type."""
@@ -103,7 +120,7 @@ class CompiledRules:
         for field in sorted(descriptor.fields, key=lambda field: field.number):
             lines += self._field(field)
         lines.append(" and ".join(["return i == e", *(oneof.name for oneof in wanted)]))
-        source = "\n    ".join([f"def {name}(b, i, e):", *lines])
+        source = "\n    ".join([f"def {name}(b, i, e, o):", *lines])
         exec(source, self._names)  # noqa: S102 - the source is made from our own descriptors alone
         return name
 
@@ -136,7 +153,8 @@ class CompiledRules:
         absent_holds = not rules.required
         if field.type in _BYTES:
             tests, zero_holds = self._text_tests(field, rules)
-            lines = [*self._length(field), *(f"if {test}: return False" for test in tests), "i = j"]
+            lines = [*self._length(field), *(f"if {test}: return False" for test in tests)]
+            lines += [*self._keep(field, "b[i:j].decode()"), "i = j"]
         else:
             skip = 1 if field.number < 16 else 2
             tests, zero_holds = self._number_tests(field, rules)
@@ -146,7 +164,7 @@ class CompiledRules:
                 lines = [f"v = b[i + {skip}]", f"i += {skip + 1}", "if v > 127: v, i = varint(b, i - 1)"]
             if not field.has_presence:
                 lines.append("if not v: return False")
-            lines += [f"if {test}: return False" for test in tests]
+            lines += [f"if {test}: return False" for test in tests] + self._keep(field, "v")
         ignored = field.has_presence or rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE
         return lines, absent_holds and (ignored or zero_holds)
 
@@ -163,7 +181,7 @@ class CompiledRules:
             loop = [*self._length(field), *(f"if {test}: return False" for test in tests)]
             if limits.unique:
                 loop += ["u.add(b[i:j])"]
-            loop += ["c += 1", "i = j", *_NEXT]
+            loop += [*self._keep(field, "b[i:j].decode()"), "c += 1", "i = j", *_NEXT]
             lines = ["c = 0", *(["u = set()"] if limits.unique else [])]
             lines += [f"while t == {self._tag(field)}:", *(f"    {line}" for line in loop)]
             if limits.unique:
@@ -173,6 +191,10 @@ class CompiledRules:
         if least > 1:
             lines.append(f"if c < {least}: return False")
         return lines, not least
+
+    def _keep(self, field: FieldDescriptor, value: str) -> list[str]:
+        code = self._gather.get(field.full_name)
+        return [] if code is None else [f"o.append(({code}, {value}))"]
 
     def _packed(self, field: FieldDescriptor, limits: Any) -> list[str]:
         """Packed numbers of one byte each: all enums of the protos; others are not answered with True."""
@@ -194,7 +216,7 @@ class CompiledRules:
             self._only(field, rules, "required", "ignore")
             if field.message_type.full_name.startswith("google.protobuf."):
                 return [], True
-            return [f"not {self._compile(field.message_type)}(b, i, j)"], True
+            return [f"not {self._compile(field.message_type)}(b, i, j, o)"], True
         kind = "string" if field.type == FieldDescriptor.TYPE_STRING else "bytes"
         self._only(field, rules, kind, "required", "ignore")
         own = getattr(rules, kind)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
+from typing import Any
 
 from dief.v1 import codes_pb2 as c
 from dief.v1 import desk_pb2 as d
@@ -96,6 +97,78 @@ def keys(found: Iterator[Fact]) -> list[tuple[int, int]]:
         for form in NORMAL_FORMS[kind](value):
             pairs[_first_8(sha256(_PREFIXES[kind] + form.encode()).digest())[0]] = kind
     return [(kind, key) for key, kind in pairs.items()]
+
+
+PARTY_KIND = 100
+DOCUMENT_TYPE = 101
+PERSON_NAME = 102
+PARTY_FACT = 200
+DOCUMENT_NUMBER = 300
+
+GATHERED = {
+    "dief.v1.Serial.as_read": _SERIAL,
+    "dief.v1.Serial.as_registered": _SERIAL,
+    "dief.v1.SerialRange.first": _SERIAL,
+    "dief.v1.SerialRange.last": _SERIAL,
+    "dief.v1.Item.lots": _LOT,
+    "dief.v1.Item.contract_numbers": _CONTRACT,
+    "dief.v1.Party.kind": PARTY_KIND,
+    "dief.v1.PartyName.full": PARTY_FACT + _PARTY_NAME,
+    "dief.v1.PartyName.full_lat": PARTY_FACT + _PARTY_NAME,
+    "dief.v1.PartyIdentifier.value": PARTY_FACT + _PARTY_IDENTIFIER,
+    "dief.v1.Party.phones": PARTY_FACT + _CONTACT,
+    "dief.v1.Party.emails": PARTY_FACT + _CONTACT,
+    "dief.v1.Party.sites": PARTY_FACT + _CONTACT,
+    "dief.v1.Document.type": DOCUMENT_TYPE,
+    "dief.v1.Document.number_as_read": DOCUMENT_NUMBER,
+    "dief.v1.Document.register_number": DOCUMENT_NUMBER,
+    "dief.v1.Signatory.name": PERSON_NAME,
+    "dief.v1.Signatory.name_lat": PERSON_NAME,
+    "dief.v1.Conveyance.imo_number": _IMO,
+    "dief.v1.Conveyance.aircraft_registration": _AIRCRAFT,
+    "dief.v1.Conveyance.aircraft_msn": _AIRCRAFT,
+    "dief.v1.Conveyance.icao24": _AIRCRAFT,
+    "dief.v1.Conveyance.number_plate": _VEHICLE,
+    "dief.v1.Conveyance.vin": _VEHICLE,
+    "dief.v1.VesselName.name": _VESSEL_NAME,
+    "dief.v1.VesselName.name_lat": _VESSEL_NAME,
+    "dief.v1.Conveyance.containers": _CONTAINER,
+}
+"""The fields that `facts` reads, as node.alerts.compiled gathers them; tests hold the two against each other."""
+
+
+def gathered_facts(gathered: Iterable[tuple[int, Any]], handling: h.Handling | None) -> Iterator[Fact]:
+    """The facts of a body whose fields were gathered while its rules were checked, without their places.
+
+    Args:
+        gathered: Codes of GATHERED with values, in the order of the body: a party's kind before its names, the
+            names of end users before any party.
+        handling: The alert's handling, None for a list part.
+    """
+    if handling is not None and handling.tlp == _RED:
+        return
+    persons = handling is None or _NO_PERSONAL_DATA not in handling.restrictions
+    allowed = persons
+    contract = False
+    for code, value in gathered:
+        if code < PARTY_KIND:
+            yield code, value, _NOWHERE
+        elif code == PARTY_KIND:
+            allowed = persons or value in _NOT_PERSONS
+        elif code == DOCUMENT_TYPE:
+            contract = value == _CONTRACT_PAPER
+        elif code == DOCUMENT_NUMBER:
+            yield _DOCUMENT, value, _NOWHERE
+            if contract:
+                yield _CONTRACT, value, _NOWHERE
+        elif code == PERSON_NAME:
+            if persons:
+                yield _PARTY_NAME, value, _NOWHERE
+        elif allowed:
+            yield code - PARTY_FACT, value, _NOWHERE
+
+
+_NOWHERE: Place = ()
 
 
 def path_of(place: Place) -> str:

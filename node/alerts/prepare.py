@@ -10,7 +10,7 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertWithdrawn, ListPart
 
 from node.alerts.bodies import ALERT_KINDS, LIST_PART, WITHDRAWN, InvalidBody, ParsedBody, Refusal, parse_body
-from node.alerts.indicators import facts, item_facts, keys
+from node.alerts.indicators import facts, gathered_facts, item_facts, keys
 from node.alerts.states import Held, code_bits, uuid_of
 from node.ledger.events import StoredEntry
 
@@ -71,12 +71,16 @@ def prepare(entry: StoredEntry, audience: handling_pb2.Audience) -> Prepared:
 
 def _valid(parsed: ParsedBody, expires_ms: int | None) -> Prepared:
     if parsed.alert is not None:
-        return _content(parsed.alert, parsed.uuid, expires_ms)
+        return _content(parsed, parsed.alert, expires_ms)
     event = parsed.event
     if isinstance(event, AlertWithdrawn):
         unfounded = event.reason == c.WITHDRAWAL_REASON_UNFOUNDED
         return Prepared(parsed.uuid, Held.UNFOUNDED if unfounded else Held.WITHDRAWN)
-    return Prepared(parsed.uuid, Held.CONTENT, expires_ms=expires_ms, keys=list_part_keys(event))
+    if parsed.gathered is None:
+        return Prepared(parsed.uuid, Held.CONTENT, expires_ms=expires_ms, keys=list_part_keys(event))
+    return Prepared(
+        parsed.uuid, Held.CONTENT, expires_ms=expires_ms, keys=keys(gathered_facts(parsed.gathered, None))
+    )
 
 
 def list_part_keys(part: object) -> list[tuple[int, int]]:
@@ -84,15 +88,16 @@ def list_part_keys(part: object) -> list[tuple[int, int]]:
     return keys(item_facts(part.items)) if isinstance(part, ListPart) else []
 
 
-def _content(alert: DiversionAlert, uuid: bytes, expires_ms: int | None) -> Prepared:
+def _content(parsed: ParsedBody, alert: DiversionAlert, expires_ms: int | None) -> Prepared:
     handling = alert.handling
     if handling.HasField("expires_on"):
         told = handling.expires_on
         told_ms = told.seconds * 1000 + told.nanos // 1_000_000
         expires_ms = told_ms if expires_ms is None else min(told_ms, expires_ms)
     states = sorted({concerned.state for concerned in alert.concerned_states or ()})
+    found = facts(alert) if parsed.gathered is None else gathered_facts(parsed.gathered, handling)
     return Prepared(
-        uuid,
+        parsed.uuid,
         Held.CONTENT,
         None,
         expires_ms,
@@ -101,7 +106,7 @@ def _content(alert: DiversionAlert, uuid: bytes, expires_ms: int | None) -> Prep
         code_bits(alert.diversion.stages),
         code_bits({item.category for item in alert.items or ()}),
         f" {' '.join(states)} "[:_CONCERNED_LENGTH] if states else "",
-        keys(facts(alert)),
+        keys(found),
     )
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import protovalidate
 import pytest
 from dief.v1 import codes_pb2 as c
+from dief.v1 import handling_pb2 as h
 from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertPublished, AlertRevised, AlertWithdrawn, ListPart
 from dief.v1.log_pb2 import EntryHeader
 
 from node.alerts.compiled import CompiledRules
+from node.alerts.indicators import GATHERED, facts, gathered_facts
 from tests.support.alerts import CASE_PATTERNS, case_pattern, minimal_alert, sample_alert
 
 RULES = CompiledRules(AlertPublished.DESCRIPTOR)
@@ -145,3 +147,68 @@ def test_bytes_in_another_form_than_serialisers_write_are_left_to_protovalidate(
     raw = minimal_alert().SerializeToString() + tail
     DiversionAlert.FromString(raw)
     assert not CompiledRules(DiversionAlert.DESCRIPTOR).hold(raw)
+
+
+def everything_searchable() -> DiversionAlert:
+    """An alert with a value in every field that is searched."""
+    alert = sample_alert(1)
+    item = alert.items[0]
+    item.serials[0].as_registered = "REG 1"
+    item.serial_ranges.add(first="AB1", last="AB9")
+    item.lots.append("ZZZ21C001-014")
+    item.contract_numbers.append("C 12")
+    person = alert.parties[0]
+    person.kind = c.PARTY_KIND_PERSON
+    alert.handling.personal_data = True
+    person.names[0].full_lat = "Jan Exempel"
+    person.emails.append("jan@example.org")
+    person.sites.append("https://example.org/shop")
+    contract = alert.documents.add(type=c.DOCUMENT_TYPE_CONTRACT, number_as_read="K 7", register_number="R 8")
+    contract.signatory.name = "Ян Экземпел"
+    contract.signatory.name_lat = "Yan Ekzempel"
+    conveyance = alert.conveyances.add(
+        type=c.CONVEYANCE_TYPE_SEA,
+        imo_number="0000012",
+        aircraft_registration="QQ-76001",
+        aircraft_msn="0012",
+        icao24="ABC123",
+        number_plate="EX 1",
+        vin="ZZZ12345",
+    )
+    conveyance.containers.append("ZZZU1234564")
+    conveyance.vessel_names.add(name="Пример", name_lat="Primer")
+    alert.diversion.end_user_names.add(full="Example Front", kind=c.NAME_KIND_PRIMARY)
+    return alert
+
+
+def _no_automation(alert: DiversionAlert) -> None:
+    alert.handling.restrictions.append(h.USE_RESTRICTION_NO_PERSONAL_DATA_TO_AUTOMATION)
+
+
+def _red(alert: DiversionAlert) -> None:
+    alert.handling.tlp = h.TLP_RED
+
+
+@pytest.mark.parametrize("change", [lambda _alert: None, _no_automation, _red])
+def test_gathered_fields_are_the_facts_of_the_alert(change: Callable[[DiversionAlert], None]) -> None:
+    rules = CompiledRules(AlertPublished.DESCRIPTOR, GATHERED)
+    for alert in (everything_searchable(), *(case_pattern(n) for n in CASE_PATTERNS)):
+        change(alert)
+        gathered = rules.gather(body(alert))
+        assert gathered is not None
+        by_walk = sorted((kind, value) for kind, value, _ in facts(alert))
+        assert sorted((k, v) for k, v, _ in gathered_facts(gathered, alert.handling)) == by_walk
+
+
+def test_every_place_of_a_fact_is_gathered() -> None:
+    """Sum over the fields: the alert has each once more than nothing."""
+    rules = CompiledRules(AlertPublished.DESCRIPTOR, GATHERED)
+    gathered = rules.gather(body(everything_searchable()))
+    assert gathered is not None
+    assert {code for code, _ in gathered} == set(GATHERED.values())
+
+
+def test_nothing_is_gathered_from_a_body_that_breaks_a_rule() -> None:
+    alert = sample_alert(1)
+    alert.legs[0].ClearField("roles")
+    assert CompiledRules(AlertPublished.DESCRIPTOR, GATHERED).gather(body(alert)) is None
