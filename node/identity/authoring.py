@@ -188,7 +188,7 @@ def from_card(data: bytes) -> Participant:
             ca_certificates=[
                 certificate.public_bytes(serialization.Encoding.DER)
                 for text in content["ca_certificates"]
-                for certificate in x509.load_pem_x509_certificates(text.encode())
+                for certificate in pem.certificates_from_pem(text.encode())
             ],
             log_keys=[_key_of(row) for row in content["log_keys"]],
             sealing_key=bytes.fromhex(content.get("sealing_key", "")),

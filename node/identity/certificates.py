@@ -31,7 +31,6 @@ from threading import Lock
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
@@ -47,6 +46,7 @@ from node.identity.errors import (
     WrongStateError,
 )
 from node.identity.keys import ACCEPTED_KEYS, accepted_key
+from node.identity.pem import MALFORMED, certificates_from_pem
 from node.identity.spiffe import Kind, SpiffeId
 from node.identity.view import Participation, RosterView
 
@@ -278,7 +278,7 @@ def parse_chain(chain: Chain) -> tuple[x509.Certificate, ...]:
         if len(chain) > MAX_CHAIN_BYTES:
             raise UnknownIdentityError("The presented chain is too large.")
         try:
-            certificates = tuple(x509.load_pem_x509_certificates(chain))
+            certificates = certificates_from_pem(chain)
         except ValueError as error:
             raise UnknownIdentityError("The presented chain is malformed.") from error
     else:
@@ -301,12 +301,7 @@ def spiffe_id_of(leaf: x509.Certificate) -> SpiffeId:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except x509.ExtensionNotFound:
         uris = []
-    except (
-        ValueError,
-        UnsupportedAlgorithm,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as error:
+    except MALFORMED as error:
         raise UnknownIdentityError("The certificate's key or extensions are malformed.") from error
     if key is None:
         raise UnknownIdentityError(f"The certificate's key is not {ACCEPTED_KEYS}.")
@@ -343,11 +338,15 @@ def _verify(
     store = Store(list(bundle))
     leaf = chain[0]
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    for moment in dict.fromkeys((now, leaf.not_valid_before_utc, leaf.not_valid_after_utc)):
+    try:
+        moments = dict.fromkeys((now, leaf.not_valid_before_utc, leaf.not_valid_after_utc))
+    except MALFORMED:
+        return None
+    for moment in moments:
         verifier = PolicyBuilder().store(store).time(moment.replace(tzinfo=None)).build_client_verifier()
         try:
             return verifier.verify(leaf, list(chain[1:])).chain
-        except VerificationError:
+        except (VerificationError, *MALFORMED):
             continue
     return None
 

@@ -18,7 +18,6 @@ import json
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -27,7 +26,6 @@ from dief.v1.roster_pb2 import DsseSignature, RosterEnvelope
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, Signer, SSlibKey  # type: ignore[attr-defined]
 
-from node.identity import pem
 from node.identity.errors import MalformedRosterError
 
 PAYLOAD_TYPE: Final = "application/vnd.dief.roster.v1+protobuf"
@@ -60,16 +58,6 @@ def signer_of(key: Ed25519PrivateKey) -> Signer:
     """The signer of a key that is in this process."""
     public = public_bytes(key)
     return CryptoSigner(key, SSlibKey(key_id(public), _ALGORITHM, _ALGORITHM, {"public": public.hex()}))
-
-
-def signer_from_file(path: Path) -> Signer:
-    """The signer of a key in a PEM file.
-
-    Raises:
-        KeyFileModeError: others may read it.
-        CredentialFileError: missing, malformed or no Ed25519 key.
-    """
-    return signer_of(pem.read_ed25519_key(path))
 
 
 def pae(envelope: RosterEnvelope) -> bytes:

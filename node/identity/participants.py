@@ -24,7 +24,6 @@ from typing import Final, NamedTuple
 
 import protovalidate
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from dief.v1.roster_pb2 import (
     KEY_STATE_ACTIVE,
@@ -33,6 +32,7 @@ from dief.v1.roster_pb2 import (
 )
 
 from node.identity.keys import ACCEPTED_KEYS, accepted_key
+from node.identity.pem import MALFORMED, certificate_from_der
 from node.ops.clock import from_timestamp
 
 MAX_LIFE_MS: Final = 90 * 24 * 3_600_000
@@ -148,16 +148,11 @@ def _certificates(roster: Roster) -> Iterator[str]:
             yield f"{where}: a certificate is listed twice"
         for der in participant.ca_certificates:
             try:
-                certificate = x509.load_der_x509_certificate(der)
+                certificate = certificate_from_der(der)
                 extensions = certificate.extensions
                 key = certificate.public_key()
                 marks = _marks(certificate)
-            except (
-                ValueError,
-                UnsupportedAlgorithm,
-                x509.DuplicateExtension,
-                x509.UnsupportedGeneralNameType,
-            ):
+            except MALFORMED:
                 yield f"{where}: a certificate is malformed"
                 continue
             for fault in _ca_faults(extensions, key):

@@ -26,6 +26,15 @@ from node.identity.keys import TlsKey
 MAX_FILE_BYTES: Final = 1 << 20
 """Largest certificate or key file that is read."""
 
+MALFORMED: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for a malformed certificate, at loading or later, when a part of it is looked at."""
+
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -87,6 +96,37 @@ def key_pem(key: TlsKey | ed25519.Ed25519PrivateKey) -> bytes:
     )
 
 
+def certificate_from_der(data: bytes) -> x509.Certificate:
+    """A certificate from hostile DER.
+
+    Raises:
+        ValueError: malformed, or its serial number is not positive (RFC 5280 §4.1.2.2).
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(data)
+        return _checked(certificate)
+    except MALFORMED as error:
+        raise ValueError("malformed certificate") from error
+
+
+def certificates_from_pem(data: bytes) -> tuple[x509.Certificate, ...]:
+    """Certificates from hostile PEM, in their order.
+
+    Raises:
+        ValueError: there is none, one is malformed, or its serial number is not positive.
+    """
+    try:
+        return tuple(map(_checked, x509.load_pem_x509_certificates(data)))
+    except MALFORMED as error:
+        raise ValueError("malformed certificate") from error
+
+
+def _checked(certificate: x509.Certificate) -> x509.Certificate:
+    if certificate.serial_number <= 0:
+        raise ValueError("serial number")
+    return certificate
+
+
 def parse_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
     """Certificates from PEM bytes, leaf first.
 
@@ -94,7 +134,7 @@ def parse_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
         CredentialFileError: there is none, or one is malformed.
     """
     try:
-        return tuple(x509.load_pem_x509_certificates(data))
+        return certificates_from_pem(data)
     except ValueError as error:
         raise CredentialFileError(
             "The PEM bytes hold no certificate, or a malformed one.", "Name a file with PEM certificates."

@@ -125,6 +125,7 @@ def forge_ca(
     key_id: bytes | None = None,
     days: float = 3650,
     start: datetime | None = None,
+    omit: type[x509.ExtensionType] | None = None,
     more: Iterable[tuple[x509.ExtensionType, bool]] = (),
 ) -> Authority:
     """A self-signed CA of any subject, with what `pki.create_ca` would never put into one.
@@ -138,6 +139,7 @@ def forge_ca(
         key_id: subject key id; that of the key by default, empty for none.
         days: life.
         start: from when it is valid, an hour ago by default.
+        omit: an extension that it should have and does not.
         more: further extensions, each with whether it is critical.
     """
     key = key or pki.new_key()
@@ -151,12 +153,14 @@ def forge_ca(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length if ca else None), critical=True)
-        .add_extension(
-            x509.KeyUsage(True, False, False, False, False, signs, signs, False, False),
-            critical=True,
-        )
     )
+    wanted: list[x509.ExtensionType] = [
+        x509.BasicConstraints(ca=ca, path_length=path_length if ca else None),
+        x509.KeyUsage(True, False, False, False, False, signs, signs, False, False),
+    ]
+    for extension in wanted:
+        if type(extension) is not omit:
+            builder = builder.add_extension(extension, critical=True)
     if key_id is None:
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False

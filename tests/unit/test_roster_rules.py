@@ -346,6 +346,14 @@ BROKEN: dict[str, tuple[str, Change]] = {
         "may not sign",
         lambda _, r: _ca(r, 0, forge_ca("one", signs=False).certificate),
     ),
+    "ca_without_basic_constraints": (
+        "is no CA",
+        lambda _, r: _ca(r, 0, forge_ca("one", omit=x509.BasicConstraints).certificate),
+    ),
+    "ca_without_key_usage": (
+        "no key usage",
+        lambda _, r: _ca(r, 0, forge_ca("one", omit=x509.KeyUsage).certificate),
+    ),
     "ca_without_key_id": (
         "no subject key identifier",
         lambda _, r: _ca(r, 0, forge_ca("one", key_id=b"").certificate),
