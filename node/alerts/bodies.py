@@ -23,6 +23,7 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertPublished, AlertRevised, AlertWithdrawn, ListPart
 from google.protobuf.message import DecodeError, Message
 
+from node.alerts.columns import GATHERED_COLUMNS
 from node.alerts.compiled import CompiledRules, Gathered
 from node.alerts.conditions import broken_conditions
 from node.alerts.indicators import GATHERED
@@ -99,7 +100,7 @@ def validator() -> protovalidate.Validator:
 
 @cache
 def _rules(kind: int) -> CompiledRules:
-    return CompiledRules(_TYPES[kind].DESCRIPTOR, GATHERED)
+    return CompiledRules(_TYPES[kind].DESCRIPTOR, GATHERED | GATHERED_COLUMNS)
 
 
 def parse_body(

@@ -75,8 +75,8 @@ class CompiledRules:
 
         Args:
             descriptor: The message type.
-            gather: Fields whose values are wanted as well, by full name, each with a code of the caller's: texts
-                and single enums. Reading them on the way costs a tenth of reading them from a parsed message.
+            gather: Fields whose values are wanted as well, by full name, each with a code of the caller's: texts,
+                enums, and lists of enums as bytes. Read on the way they cost a tenth of a second walk.
         """
         self.unsupported: set[str] = set()
         self._gather = gather or {}
@@ -199,6 +199,7 @@ class CompiledRules:
     def _packed(self, field: FieldDescriptor, limits: Any) -> list[str]:
         """Packed numbers of one byte each: all enums of the protos; others are not answered with True."""
         lines = [*self._length(field), "v = b[i:j]", "c = n", "i = j", "if max(v) > 127: return False"]
+        lines += self._keep(field, "v")
         if limits.unique:
             lines.append("if len(set(v)) != c: return False")
         items = limits.items

@@ -23,6 +23,7 @@ from dief.v1 import desk_pb2 as d
 from dief.v1 import handling_pb2 as h
 from dief.v1.alert_pb2 import Conveyance, DiversionAlert, Document, Item, Party
 
+from node.alerts.columns import FIRST_CODE
 from node.alerts.normal import NORMAL_FORMS
 
 Place = tuple[str | int, ...]
@@ -164,7 +165,7 @@ def gathered_facts(gathered: Iterable[tuple[int, Any]], handling: h.Handling | N
         elif code == PERSON_NAME:
             if persons:
                 yield _PARTY_NAME, value, _NOWHERE
-        elif allowed:
+        elif code < FIRST_CODE and allowed:
             yield code - PARTY_FACT, value, _NOWHERE
 
 

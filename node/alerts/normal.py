@@ -155,11 +155,11 @@ def party_name(value: str) -> Forms:
 
     Letters with marks stand without them and, as a second form, spelt out; Cyrillic and Greek also as they sound.
     """
-    words = name_tokens(value)
-    own = [word for word in words if word not in LEGAL_FORMS]
+    own = [word for word in name_tokens(value) if word not in LEGAL_FORMS]
     if not own:
         return ()
-    form = " ".join(sorted(own))
+    own.sort()
+    form = " ".join(own)
     if form.isascii():
         return (form,)
     variants = (without_marks(form), without_marks(spelt_marks(form)), without_marks(by_sound(form)))

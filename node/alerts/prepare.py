@@ -10,11 +10,10 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertWithdrawn, ListPart
 
 from node.alerts.bodies import ALERT_KINDS, LIST_PART, WITHDRAWN, InvalidBody, ParsedBody, Refusal, parse_body
+from node.alerts.columns import BLANK, Columns, columns, gathered_columns
 from node.alerts.indicators import facts, gathered_facts, item_facts, keys
-from node.alerts.states import Held, code_bits, uuid_of
+from node.alerts.states import Held, uuid_of
 from node.ledger.events import StoredEntry
-
-_CONCERNED_LENGTH = 200
 
 
 @dataclass(slots=True)
@@ -26,7 +25,7 @@ class Prepared:
         held: Value of Held.
         refusal: Why nothing of it is shown, or None.
         expires_ms: The earlier one of header's and handling's expiry.
-        status, urgency, stages, categories, concerned: Columns for filters.
+        columns: What it can be filtered by.
         keys: Pairs (kind, key) for the index.
     """
 
@@ -34,11 +33,7 @@ class Prepared:
     held: int
     refusal: Refusal | None = None
     expires_ms: int | None = None
-    status: int = 0
-    urgency: int = 0
-    stages: int = 0
-    categories: int = 0
-    concerned: str = ""
+    columns: Columns = BLANK
     keys: list[tuple[int, int]] | None = None
 
 
@@ -94,20 +89,11 @@ def _content(parsed: ParsedBody, alert: DiversionAlert, expires_ms: int | None) 
         told = handling.expires_on
         told_ms = told.seconds * 1000 + told.nanos // 1_000_000
         expires_ms = told_ms if expires_ms is None else min(told_ms, expires_ms)
-    states = sorted({concerned.state for concerned in alert.concerned_states or ()})
-    found = facts(alert) if parsed.gathered is None else gathered_facts(parsed.gathered, handling)
-    return Prepared(
-        parsed.uuid,
-        Held.CONTENT,
-        None,
-        expires_ms,
-        alert.status,
-        alert.urgency,
-        code_bits(alert.diversion.stages),
-        code_bits({item.category for item in alert.items or ()}),
-        f" {' '.join(states)} "[:_CONCERNED_LENGTH] if states else "",
-        keys(found),
-    )
+    gathered = parsed.gathered
+    if gathered is None:
+        return Prepared(parsed.uuid, Held.CONTENT, None, expires_ms, columns(alert), keys(facts(alert)))
+    found = keys(gathered_facts(gathered, handling))
+    return Prepared(parsed.uuid, Held.CONTENT, None, expires_ms, gathered_columns(gathered), found)
 
 
 def is_part(kind: int) -> bool:

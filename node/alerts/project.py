@@ -18,6 +18,7 @@ from dief.v1 import handling_pb2
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from node.alerts.bodies import LEDGER_KINDS, Refusal
+from node.alerts.columns import BLANK
 from node.alerts.normal import NORMAL_FORM_VERSION
 from node.alerts.prepare import Prepared, is_part, prepare
 from node.alerts.states import Held, Row, set_heads
@@ -47,8 +48,7 @@ _STATE_COLUMNS = (
     ALERT.c.head, ALERT.c.reader_role,
 )  # fmt: skip
 _KEPT = frozenset({Held.ERASED, Held.WITHDRAWN, Held.UNFOUNDED})
-_NOTHING = (0, 0, 0, 0, "")
-_BLANK = {"normal_form": 0, "status": 0, "urgency": 0, "stages": 0, "categories": 0, "concerned": ""}
+_BLANK_VALUES = {"normal_form": 0, **BLANK._asdict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _insert(conn: Connection, about: Sequence[tuple[StoredEntry, Prepared]], fre
                 row.id, row.subject_id, row.entry_id, row.log_pk, entry.origin, made.uuid, row.revision, row.part,
                 row.held, row.head, row.reader_role, entry.committed_ms, entry.received_ms, made.expires_ms,
                 NORMAL_FORM_VERSION if content else 0,
-                *((made.status, made.urgency, made.stages, made.categories, made.concerned) if content else _NOTHING),
+                *(made.columns if content else BLANK),
             )
         )  # fmt: skip
         if content and made.keys:
@@ -203,7 +203,7 @@ def _update(conn: Connection, subjects: Iterable[list[Row]], before: dict[int, t
     if heads:
         conn.execute(change, heads)
     if blanks:
-        conn.execute(change.values(**_BLANK), blanks)
+        conn.execute(change.values(**_BLANK_VALUES), blanks)
 
 
 def delete_indicators(conn: Connection, alert_ids: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.event_pb2 import AlertPublished, AlertRevised, AlertWithdrawn, ListPart
 from dief.v1.log_pb2 import EntryHeader
 
+from node.alerts.columns import GATHERED_COLUMNS, columns, gathered_columns
 from node.alerts.compiled import CompiledRules
 from node.alerts.indicators import GATHERED, facts, gathered_facts
 from tests.support.alerts import CASE_PATTERNS, case_pattern, minimal_alert, sample_alert
@@ -191,17 +192,17 @@ def _red(alert: DiversionAlert) -> None:
 
 @pytest.mark.parametrize("change", [lambda _alert: None, _no_automation, _red])
 def test_gathered_fields_are_the_facts_of_the_alert(change: Callable[[DiversionAlert], None]) -> None:
-    rules = CompiledRules(AlertPublished.DESCRIPTOR, GATHERED)
+    rules = CompiledRules(AlertPublished.DESCRIPTOR, GATHERED | GATHERED_COLUMNS)
     for alert in (everything_searchable(), *(case_pattern(n) for n in CASE_PATTERNS)):
         change(alert)
         gathered = rules.gather(body(alert))
         assert gathered is not None
+        assert gathered_columns(gathered) == columns(alert)
         by_walk = sorted((kind, value) for kind, value, _ in facts(alert))
         assert sorted((k, v) for k, v, _ in gathered_facts(gathered, alert.handling)) == by_walk
 
 
-def test_every_place_of_a_fact_is_gathered() -> None:
-    """Sum over the fields: the alert has each once more than nothing."""
+def test_every_searchable_field_is_gathered() -> None:
     rules = CompiledRules(AlertPublished.DESCRIPTOR, GATHERED)
     gathered = rules.gather(body(everything_searchable()))
     assert gathered is not None
