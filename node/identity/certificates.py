@@ -254,7 +254,8 @@ def presented_chain(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
     """The chain that a connection presented, in PEM, leaf first.
 
     gRPC hands the leaf over as `x509_pem_cert` and, only where there are any, the certificates above it as
-    `x509_pem_cert_chain`, which does *not* begin with the leaf.
+    `x509_pem_cert_chain`, which does *not* begin with the leaf. Whoever takes that one's first certificate for
+    the leaf believes a certificate whose key nobody proved to have.
 
     Args:
         auth_context: what `ServicerContext.auth_context()` gives.

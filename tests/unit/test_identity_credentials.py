@@ -110,6 +110,17 @@ def test_a_chain_over_an_intermediate_arrives_whole(fed: DevFederation, tmp_path
     assert peer.state == "XB"
 
 
+def test_i9_another_states_leaf_sent_along_proves_nothing(tmp_path: Path) -> None:
+    """TLS proves the key of the leaf only, and every node's leaf is public: XB may send XE's behind its own."""
+    fed = DevFederation(["XA", "XB", "XE"])
+    both = Credential((fed["XB"].node.leaf, fed["XE"].node.leaf), fed["XB"].node.key)
+    xa = own(fed["XA"], tmp_path / "xa")
+    with listening(xa.server(lambda: fed.view)) as listener:
+        presented = listener.ask(channel_credentials_for(fed.view.bundle("XA"), both))
+    peer = authenticate(presented, fed.view, admitted=fed.everybody, denied=(), now_ms=now_ms())
+    assert peer.state == "XB"
+
+
 def test_no_other_ca_passes_the_handshake(fed: DevFederation, tmp_path: Path) -> None:
     xa = own(fed["XA"], tmp_path / "xa")
     bundle = fed.view.bundle("XA")
