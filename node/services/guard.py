@@ -13,30 +13,21 @@ from cryptography import x509
 from dief.v1 import roster_pb2
 
 from node.federation.trust import LiveTrust
-from node.identity.certificates import PeerIdentity, authenticate, authenticate_national, check_standing
+from node.identity.certificates import (
+    PeerIdentity,
+    authenticate,
+    authenticate_national,
+    check_standing,
+    presented_chain,
+)
 from node.identity.errors import (
     FederationStoppedError,
     NoRosterError,
-    UnknownIdentityError,
 )
 from node.identity.spiffe import Kind, SpiffeId
 from node.ops.clock import now_ms
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def presented_chain(context: Context) -> bytes:
-    """The PEM chain that the connection presented, leaf first.
-
-    Raises:
-        UnknownIdentityError: There is none.
-    """
-    presented = context.auth_context()
-    for key in ("x509_pem_cert_chain", "x509_pem_cert"):
-        values = presented.get(key)
-        if values:
-            return next(iter(values))
-    raise UnknownIdentityError("The connection presented no certificate.")
 
 
 class FederationGuard:
@@ -61,7 +52,7 @@ class FederationGuard:
         if state.view is None:
             raise NoRosterError("This node trusts no roster yet.")
         return authenticate(
-            presented_chain(context),
+            presented_chain(context.auth_context()),
             state.view,
             admitted=state.admitted,
             denied=state.denied,
@@ -122,7 +113,7 @@ class NationalGuard:
             IdentityError: Says which rule failed.
         """
         identity = authenticate_national(
-            presented_chain(context),
+            presented_chain(context.auth_context()),
             self._ca,
             state=self._state,
             federation=self._federation,
