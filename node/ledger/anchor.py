@@ -59,7 +59,7 @@ class Anchor:
         self._compact()
 
     def _load(self) -> None:
-        lines = self._path.read_text().split("\n")
+        lines = self._path.read_text(encoding="utf-8", errors="replace").split("\n")
         last = lines.pop()
         for number, line in enumerate(lines, 1):
             parsed = _parse(line)

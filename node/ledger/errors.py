@@ -116,17 +116,26 @@ class LogDivergedError(LedgerError):
         held_note: The checkpoint held.
         new_note: The one that does not fit.
         other_root: Root of the new history at the held checkpoint's size, where it is known.
+        next_leaf: Leaf hash of the new history's entry right after it, where it is known: with its inclusion proof
+            node.ledger.evidence finds the root.
     """
 
     default_reason: ClassVar[str] = "LOG_DIVERGED"
 
     def __init__(
-        self, diagnosis: str, *, held_note: bytes, new_note: bytes, other_root: bytes | None
+        self,
+        diagnosis: str,
+        *,
+        held_note: bytes,
+        new_note: bytes,
+        other_root: bytes | None,
+        next_leaf: bytes | None = None,
     ) -> None:
         super().__init__(diagnosis)
         self.held_note = held_note
         self.new_note = new_note
         self.other_root = other_root
+        self.next_leaf = next_leaf
 
 
 class LogClosedError(LedgerError):

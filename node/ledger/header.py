@@ -4,7 +4,7 @@ Rules for a header that is received; breaking one stops its log, because only a 
 - it parses, and names the log it came in and the position it came at;
 - its kind is set (an unknown kind is fine) and its moment is a possible one;
 - digest and size are both there or both absent, the size at most 512 KiB;
-- it erases only positions before its own in its own log, and never a genesis.
+- it erases only positions before its own in its own log, only positions that a log can have, and never a genesis.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from google.protobuf.message import DecodeError
 from node.ledger.errors import LogFaultError
 from node.ledger.events import NewEvent
 from node.ledger.merkle import leaf_hash
-from node.ledger.state import GENESIS, MAX_BODY_SIZE
+from node.ledger.state import GENESIS, MAX_BODY_SIZE, MAX_SEQ
 from node.ops.clock import to_timestamp
 
 MAX_ERASES = 4096
 MAX_SUBJECT = 128
 MAX_HEADER_SIZE = 128 * 1024
+MAX_SECONDS = 253_402_300_799
+"""Last second of the year 9999, the end of google.protobuf.Timestamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,12 @@ def parse_header(raw: bytes, log_id: bytes, seq: int) -> HeaderFacts:
     if len(header.subject) > MAX_SUBJECT:
         raise _fault(seq, "has a subject over 128 characters")
     committed = header.committed_at
-    if committed.seconds <= 0 or not 0 <= committed.nanos < 1_000_000_000:
+    if not 0 < committed.seconds <= MAX_SECONDS or not 0 <= committed.nanos < 1_000_000_000:
         raise _fault(seq, "has no possible moment of commit")
     expires_ms = None
     if header.HasField("expires_at"):
         expires = header.expires_at
-        if expires.seconds <= 0 or not 0 <= expires.nanos < 1_000_000_000:
+        if not 0 < expires.seconds <= MAX_SECONDS or not 0 <= expires.nanos < 1_000_000_000:
             raise _fault(seq, "has an impossible expiry")
         expires_ms = expires.seconds * 1000 + expires.nanos // 1_000_000
     digest, size = header.body_digest, header.body_size
@@ -134,7 +136,7 @@ def _check_erases(erases: tuple[tuple[bytes, int], ...], log_id: bytes, seq: int
     if len(erases) > MAX_ERASES:
         raise _fault(seq, "erases more than 4096 entries")
     for target, position in erases:
-        if len(target) not in (0, 32) or position < 1:
+        if len(target) not in (0, 32) or not 1 <= position <= MAX_SEQ:
             raise _fault(seq, "erases something that is no entry")
         if target in (b"", log_id) and position >= seq:
             raise _fault(seq, "erases itself or something after it")

@@ -38,6 +38,7 @@ class HeldLog:
     checkpoint_root: bytes
     checkpoint_ms: int
     verified_ms: int
+    anchored_size: int
 
     def save(self, conn: Connection) -> None:
         """Write what can change back to the row."""
@@ -54,6 +55,7 @@ class HeldLog:
                 checkpoint_root=self.checkpoint_root,
                 checkpoint_ms=self.checkpoint_ms,
                 verified_ms=self.verified_ms,
+                anchored_size=self.anchored_size,
             )
         )
 
@@ -78,6 +80,7 @@ def _held(row: Row[tuple[object, ...]]) -> HeldLog:
         checkpoint_root=fields["checkpoint_root"],
         checkpoint_ms=fields["checkpoint_ms"],
         verified_ms=fields["verified_ms"],
+        anchored_size=fields["anchored_size"],
     )
 
 
@@ -112,6 +115,7 @@ def create(
             checkpoint_root=EMPTY_ROOT,
             checkpoint_ms=0,
             verified_ms=0,
+            anchored_size=0,
         )
     )
     key = result.inserted_primary_key
@@ -119,7 +123,7 @@ def create(
         raise RuntimeError("the database returned no key for a new log")
     return HeldLog(
         key[0], log_id, origin, own, audience_key, members, reader_role, epoch, LogState.LIVE, "", 0, tree,
-        b"", 0, EMPTY_ROOT, 0, 0,
+        b"", 0, EMPTY_ROOT, 0, 0, 0,
     )  # fmt: skip
 
 
@@ -127,6 +131,11 @@ def load(conn: Connection, log_id: bytes) -> HeldLog | None:
     """One log, or None where it is not held."""
     row = conn.execute(select(LOG).where(LOG.c.log_id == log_id)).one_or_none()
     return None if row is None else _held(row)
+
+
+def load_locked(conn: Connection, pk: int) -> HeldLog:
+    """One log as the last commit left it, held against other writers until the transaction ends."""
+    return _held(conn.execute(select(LOG).where(LOG.c.id == pk).with_for_update()).one())
 
 
 def load_pk(conn: Connection, pk: int) -> HeldLog:

@@ -9,6 +9,8 @@ from dief.v1 import handling_pb2, log_pb2
 from node.store.tables.ledger import SEQ_BITS
 
 SALT_SIZE = 32
+MAX_SEQ = (1 << SEQ_BITS) - 2
+"""Last position that a log can have; one is left for the size."""
 MAX_BODY_SIZE = 512 * 1024
 GENESIS = int(log_pb2.EVENT_KIND_GENESIS)
 EPOCH_CLOSED = int(log_pb2.EVENT_KIND_EPOCH_CLOSED)
@@ -40,7 +42,13 @@ class LogState(StrEnum):
 
 
 def entry_id(log_pk: int, seq: int) -> int:
-    """Key of an entry: the log's key and the position in one integer."""
+    """Key of an entry: the log's key and the position in one integer.
+
+    Raises:
+        ValueError: No log has that position, and the key would name another log's entry.
+    """
+    if not 0 <= seq < 1 << SEQ_BITS:
+        raise ValueError("a position is out of range")
     return log_pk << SEQ_BITS | seq
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select, update
 
 from node.ledger.events import Applied, Erased, StoredEntry
-from node.ledger.header import HeaderFacts
-from node.ledger.logs import LOG, HeldLog
+from node.ledger.header import HeaderFacts, parse_header
+from node.ledger.logs import LOG, HeldLog, load_pk
 from node.ledger.merkle import Subtree as SubtreeRoot
-from node.ledger.state import LogState, entry_id
+from node.ledger.state import LogState, entry_id, split_entry_id
 from node.store.engine import bulk_insert
 from node.store.tables import table
 from node.store.tables.ledger import Entry, Erasure, Missing, Subtree
@@ -57,8 +57,8 @@ def store(
         for entry in entries
         for target, position in entry.facts.erases
     ]
-    gone = known_erasures(conn, log, first, last)
-    gone.update(position for target, position, _ in orders if target == log.log_id)
+    ordered = known_erasures(conn, log, first, last)
+    gone = {*ordered, *(position for target, position, _ in orders if target == log.log_id)}
     rows = []
     stored = []
     missing = []
@@ -87,6 +87,11 @@ def store(
         [(log.pk, subtree.level, subtree.index, subtree.hash) for subtree in subtrees],
     )
     erased = order_erasures(conn, log, orders) if orders else ()
+    erased += tuple(
+        Erased(base | seq, log.log_id, log.origin, seq, by)
+        for seq, by in ordered.items()
+        if split_entry_id(by)[0] != log.pk
+    )
     refresh_completeness(conn, log)
     return Applied(tuple(stored), erased)
 
@@ -105,7 +110,8 @@ def order_erasures(
         What was not known before, one row a target.
     """
     erased = []
-    targets = {log.log_id: (log.pk, log.size)}
+    targets = {log.log_id: log.pk}
+    completed = set()
     for target, position, by in orders:
         by_key = entry_id(log.pk, by)
         known = conn.execute(
@@ -118,35 +124,43 @@ def order_erasures(
             continue
         conn.execute(ERASURE_TABLE.insert().values(target_log=target, target_seq=position, eraser_id=by_key))
         if target not in targets:
-            row = conn.execute(
-                select(LOG.c.id, LOG.c.size, LOG.c.origin).where(LOG.c.log_id == target)
-            ).one_or_none()
-            targets[target] = (row.id, row.size) if row is not None and row.origin == log.origin else (0, 0)
-        pk, _size = targets[target]
+            row = conn.execute(select(LOG.c.id, LOG.c.origin).where(LOG.c.log_id == target)).one_or_none()
+            targets[target] = row.id if row is not None and row.origin == log.origin else 0
+        pk = targets[target]
         if not pk:
             continue
         key = entry_id(pk, position)
         conn.execute(update(ENTRY).where(ENTRY.c.id == key).values(salt=None, body=None))
-        conn.execute(delete(MISSING).where(MISSING.c.entry_id == key))
-        if not erasers:
+        if conn.execute(delete(MISSING).where(MISSING.c.entry_id == key)).rowcount and pk != log.pk:
+            completed.add(pk)
+        if not _of_same_origin(conn, log, erasers):
             erased.append(Erased(key, target, log.origin, position, by_key))
+    for pk in completed:
+        other = load_pk(conn, pk)
+        refresh_completeness(conn, other)
+        other.save(conn)
     return tuple(erased)
 
 
-def known_erasures(conn: Connection, log: HeldLog, first: int, last: int) -> set[int]:
-    """Positions of `log` between two, inclusive, that verified headers of its origin already erase."""
+def known_erasures(conn: Connection, log: HeldLog, first: int, last: int) -> dict[int, int]:
+    """Positions of `log` between two, inclusive, that verified headers of its origin already erase, and which."""
     rows = conn.execute(
         select(ERASURE_TABLE.c.target_seq, ERASURE_TABLE.c.eraser_id).where(
             ERASURE_TABLE.c.target_log == log.log_id, ERASURE_TABLE.c.target_seq.between(first, last)
         )
     ).all()
-    foreign = {row.eraser_id >> 40 for row in rows} - {log.pk}
-    allowed = {log.pk}
-    if foreign:
-        allowed |= set(
-            conn.execute(select(LOG.c.id).where(LOG.c.id.in_(foreign), LOG.c.origin == log.origin)).scalars()
-        )
-    return {row.target_seq for row in rows if row.eraser_id >> 40 in allowed}
+    allowed = _of_same_origin(conn, log, {row.eraser_id for row in rows})
+    return {row.target_seq: row.eraser_id for row in rows if row.eraser_id in allowed}
+
+
+def _of_same_origin(conn: Connection, log: HeldLog, erasers: set[int]) -> set[int]:
+    """Those of some erasing entries that stand in logs of the origin of `log`: nobody else's order counts."""
+    pks = {split_entry_id(key)[0] for key in erasers}
+    allowed = pks & {log.pk}
+    if others := pks - allowed:
+        query = select(LOG.c.id).where(LOG.c.id.in_(others), LOG.c.origin == log.origin)
+        allowed |= set(conn.execute(query).scalars())
+    return {key for key in erasers if split_entry_id(key)[0] in allowed}
 
 
 def refresh_completeness(conn: Connection, log: HeldLog) -> None:
@@ -159,6 +173,50 @@ def refresh_completeness(conn: Connection, log: HeldLog) -> None:
     ).scalar_one()
     log.state = LogState.INCOMPLETE if count else LogState.LIVE
     log.detail = f"{count} bodies are missing that nothing erases." if count else ""
+
+
+def erase_expired(conn: Connection, keys: Sequence[int]) -> tuple[Erased, ...]:
+    """Remove body and salt of entries whose headers let them expire; the caller has checked that the moment passed.
+
+    Returns:
+        Those that still had a body; `by_entry_id` is the entry itself, since its own header orders it.
+    """
+    erased = []
+    held: dict[int, HeldLog] = {}
+    for key in keys:
+        changed = conn.execute(
+            update(ENTRY).where(ENTRY.c.id == key, ENTRY.c.salt.is_not(None)).values(salt=None, body=None)
+        ).rowcount
+        if not changed:
+            continue
+        pk, seq = split_entry_id(key)
+        if pk not in held:
+            held[pk] = load_pk(conn, pk)
+        erased.append(Erased(key, held[pk].log_id, held[pk].origin, seq, key))
+    return tuple(erased)
+
+
+def forgive_expired(conn: Connection, now_ms: int) -> int:
+    """Missing bodies whose expiry has passed meanwhile are not missing any more; their logs may be LIVE again.
+
+    Returns:
+        How many logs that concerned.
+    """
+    rows = conn.execute(
+        select(ENTRY.c.id, ENTRY.c.header).join(MISSING, MISSING.c.entry_id == ENTRY.c.id)
+    ).all()
+    logs_of = set()
+    for key, header in rows:
+        pk, seq = split_entry_id(key)
+        log = load_pk(conn, pk)
+        if _expired(parse_header(header, log.log_id, seq), now_ms):
+            conn.execute(delete(MISSING).where(MISSING.c.entry_id == key))
+            logs_of.add(pk)
+    for pk in logs_of:
+        log = load_pk(conn, pk)
+        refresh_completeness(conn, log)
+        log.save(conn)
+    return len(logs_of)
 
 
 def _expired(facts: HeaderFacts, now_ms: int) -> bool:

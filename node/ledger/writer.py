@@ -5,7 +5,8 @@
 - Time and size of checkpoints never go back; a checkpoint leaves only after it is committed and anchored (`may_leave`).
 - An erasure of an entry in another own log becomes an ERASURE entry there, in the same transaction; only a log that
   was closed for lost state is erased into from its successor.
-- Nothing is signed before the start-up comparison allows it (`pause`, `resume`).
+- Nothing is signed before the start-up comparison allows it (`pause`, `resume`), and nothing ever on top of a log
+  that the anchor knows further than the database: a node never forks itself.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from sqlalchemy import Connection
 from node.ledger import logs, storing
 from node.ledger.anchor import Anchor, Anchored
 from node.ledger.checkpoint import NoteSigner, sign_checkpoint
-from node.ledger.errors import EntryTooLargeError, LogClosedError, SigningPausedError
+from node.ledger.errors import AnchorError, EntryTooLargeError, LogClosedError, SigningPausedError
 from node.ledger.events import Applied, NewEvent
 from node.ledger.header import make_header
 from node.ledger.state import EPOCH_CLOSED, ERASURE, GENESIS, MAX_BODY_SIZE, SALT_SIZE, LogState, audience_key
 from node.ops.clock import now_ms, to_timestamp
-from node.store.engine import after_commit, lock_row
+from node.store.engine import after_commit
 
 Members = Callable[[handling_pb2.Audience], tuple[str, ...]]
 """Members that a log of this audience would have now, sorted, the own State included."""
@@ -122,9 +123,10 @@ class LogWriter:
             SigningPausedError: See `append`.
         """
         self._check(events)
-        log = logs.load(conn, log_id)
-        if log is None or not log.own or log.state.stopped:
+        found = logs.load(conn, log_id)
+        if found is None or not found.own or found.state.stopped:
             raise LogClosedError("This log takes no entries.")
+        log = logs.load_locked(conn, found.pk)
         if not all(event.erases for event in events):
             raise LogClosedError("Only erasing entries can be appended to a given log.")
         return self._append(conn, log, events)
@@ -150,11 +152,24 @@ class LogWriter:
         if self._paused:
             return 0
         signed = 0
-        for log in logs.load_all(conn, own=True):
-            if not log.state.stopped and log.checkpoint_ms < older_than_ms:
+        for found in logs.load_all(conn, own=True):
+            if found.state.stopped or found.checkpoint_ms >= older_than_ms:
+                continue
+            log = logs.load_locked(conn, found.pk)
+            if not self._behind_anchor(log):
                 self._sign(conn, log)
                 signed += 1
         return signed
+
+    def anchor_held(self, conn: Connection) -> None:
+        """Anchor what the database holds of own logs where the anchor lacks it, so that it may leave."""
+        lacking = {}
+        for log in logs.load_all(conn, own=True):
+            held = self._anchor.get(log.log_id)
+            if not log.state.stopped and (held is None or held.size < log.checkpoint_size):
+                lacking[log.log_id] = Anchored(log.checkpoint_size, log.checkpoint_root, log.checkpoint_ms)
+        if lacking:
+            after_commit(conn, lambda: self._published(lacking))
 
     def close_epoch(self, conn: Connection, log: logs.HeldLog) -> Applied:
         """Append the last content entry; from then on the log takes erasing entries only."""
@@ -173,10 +188,11 @@ class LogWriter:
     def _current(self, conn: Connection, audience: handling_pb2.Audience) -> logs.HeldLog:
         key = audience_key(audience)
         members = self._members(audience)
-        newest = logs.newest_epoch(conn, key)
-        if newest is None:
+        found = logs.newest_epoch(conn, key)
+        if found is None:
             return self._open(conn, audience, members, None)
-        if newest.state is LogState.LIVE:
+        newest = logs.load_locked(conn, found.pk)
+        if newest.state in (LogState.LIVE, LogState.INCOMPLETE):
             if set(members) <= set(newest.members):
                 return newest
             self.close_epoch(conn, newest)
@@ -218,7 +234,8 @@ class LogWriter:
         return log
 
     def _append(self, conn: Connection, log: logs.HeldLog, events: Sequence[NewEvent]) -> Applied:
-        lock_row(conn, logs.LOG, log.pk)
+        if self._behind_anchor(log):
+            raise SigningPausedError("The anchor file knows a later signature of this log than the database.")
         now = max(self._clock(), log.checkpoint_ms)
         entries = []
         for seq, event in enumerate(events, log.size):
@@ -230,6 +247,12 @@ class LogWriter:
         log.size = log.tree.size
         self._sign(conn, log)
         return applied
+
+    def _behind_anchor(self, log: logs.HeldLog) -> bool:
+        anchored = self._anchor.get(log.log_id)
+        if anchored is None or anchored.size < log.checkpoint_size:
+            return False
+        return anchored.size > log.checkpoint_size or anchored.root != log.checkpoint_root
 
     def _sign(self, conn: Connection, log: logs.HeldLog) -> None:
         checkpoint = sign_checkpoint(
@@ -245,6 +268,8 @@ class LogWriter:
         log.checkpoint_size = checkpoint.size
         log.checkpoint_root = checkpoint.root
         log.checkpoint_ms = log.verified_ms = checkpoint.time_ms
+        anchored = self._anchor.get(log.log_id)
+        log.anchored_size = 0 if anchored is None else anchored.size
         log.save(conn)
         signed = {log.log_id: Anchored(checkpoint.size, checkpoint.root, checkpoint.time_ms)}
         after_commit(conn, lambda: self._published(signed))
@@ -254,6 +279,9 @@ class LogWriter:
             self._anchor.put(signed)
         except OSError as error:
             self.pause(f"The anchor file can not be written ({error.strerror}); nothing more is signed.")
+            return
+        except AnchorError as error:
+            self.pause(error.diagnosis)
             return
         for listener in self._listeners:
             listener(frozenset(signed))

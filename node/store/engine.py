@@ -2,7 +2,8 @@
 
 Everything that only one of the two understands stands in this module.
 
-- One write transaction at a time in a process (`write`, `run_write`); a commit is on disk when it returns (I5).
+- One write transaction at a time (`write`, `run_write`), also where several processes share the database: what a
+  transaction reads stays true until it commits. A commit is on disk when it returns (I5).
 - Reads see one snapshot and can not write.
 - `scrub` makes erased bytes leave the files too: freed pages are overwritten (secure_delete) and the
   write-ahead log is truncated (I6).
@@ -23,9 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.pool import QueuePool
-from sqlmodel import SQLModel
+
+from node.store.tables import all_tables
 
 T = TypeVar("T")
 
@@ -35,6 +37,8 @@ WAL_CHECKPOINT_PAGES = 8_192
 BUSY_TIMEOUT_MS = 30_000
 SCRUB_ATTEMPTS = 200
 SCRUB_PAUSE_S = 0.02
+WRITER_LOCK = 0x64696566
+"""Key of PostgreSQL's advisory lock that makes write transactions take turns ("dief" in ASCII)."""
 _AFTER_COMMIT = "dief_after_commit"
 
 
@@ -47,7 +51,7 @@ class Store:
         Args:
             url: SQLAlchemy URL, for example "sqlite:////var/lib/dief/node.db" or "postgresql+psycopg://...".
         """
-        self.url = make_url(url)
+        self.url = _with_driver(make_url(url))
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = threading.RLock()
         self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -58,14 +62,8 @@ class Store:
             self._write_engine = self._sqlite_engine(WRITER_CACHE_KIB, writable=True)
             self._read_engine = self._sqlite_engine(READER_CACHE_KIB, writable=False)
         else:
-            self._write_engine = create_engine(self.url, pool_size=2, pool_pre_ping=True)
-            self._read_engine = create_engine(
-                self.url,
-                pool_size=4,
-                pool_pre_ping=True,
-                isolation_level="REPEATABLE READ",
-                execution_options={"postgresql_readonly": True},
-            )
+            self._write_engine = self._postgresql_engine(writable=True)
+            self._read_engine = self._postgresql_engine(writable=False)
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -105,10 +103,37 @@ class Store:
 
         return engine
 
+    def _postgresql_engine(self, *, writable: bool) -> Engine:
+        engine = create_engine(
+            self.url,
+            pool_size=1 if writable else 5,
+            max_overflow=0 if writable else 20,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED" if writable else "REPEATABLE READ",
+            execution_options={"postgresql_readonly": not writable},
+        )
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: object) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+                cursor.execute("SHOW synchronous_commit")
+                if cursor.fetchone()[0] in ("off", "local"):
+                    cursor.execute("SET synchronous_commit = on")
+            connection.commit()
+
+        if writable:
+
+            @event.listens_for(engine, "begin")
+            def _begin(connection: Connection) -> None:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+
+        return engine
+
     def create_all(self) -> None:
         """Make every table that is not there yet."""
         with self._lock:
-            SQLModel.metadata.create_all(self._write_engine)
+            all_tables().create_all(self._write_engine)
 
     @property
     def write_engine(self) -> Engine:
@@ -230,7 +255,6 @@ def bulk_insert(
     conn.exec_driver_sql(statement, list(rows))
 
 
-def lock_row(conn: Connection, target: Table, row_id: int) -> None:
-    """Hold other writers of one row off until the transaction ends; SQLite has one writer anyway."""
-    if conn.dialect.name != "sqlite":
-        conn.execute(text(f"SELECT id FROM {target.name} WHERE id = :id FOR UPDATE"), {"id": row_id})  # noqa: S608
+def _with_driver(url: URL) -> URL:
+    """`postgresql://...` means the one driver that the node comes with."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url

@@ -23,7 +23,7 @@ class Log(SQLModel, table=True):
     members: str
     """Members of the genesis, sorted, separated by blanks."""
     reader_role: int = Field(sa_column=Column(SmallInteger, nullable=False))
-    epoch: int
+    epoch: int = Field(sa_column=Column(BigInteger, nullable=False))
     state: str = Field(max_length=32)
     """Value of node.ledger.state.LogState."""
     detail: str = Field(default="", max_length=500)
@@ -38,6 +38,9 @@ class Log(SQLModel, table=True):
     checkpoint_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     verified_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     """When, by this node's clock, the newest checkpoint was verified here."""
+    anchored_size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Own logs: size that the anchor file held of it when the newest checkpoint was signed. A database ahead of an
+    anchor that still says this lacks one anchor line after a crash; any other anchor is not the newest one."""
 
     __table_args__ = (Index("ix_log_own_audience", "own", "audience_key", "epoch"),)
 
@@ -51,6 +54,16 @@ class Entry(SQLModel, table=True):
     header: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     salt: bytes | None = Field(sa_column=Column(LargeBinary(32)))
     body: bytes | None = Field(sa_column=Column(LargeBinary))
+
+
+class PendingCheckpoint(SQLModel, table=True):
+    """A verified checkpoint beyond the entries held, after a newer one replaced it: entries must lead to it as well."""
+
+    __tablename__ = "pending_checkpoint"
+
+    log_pk: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    note: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class Erasure(SQLModel, table=True):
