@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -97,6 +98,9 @@ def init(
         str, typer.Option("--national", help="host:port for the own State.")
     ] = "127.0.0.1:7444",
     dev: Annotated[bool, typer.Option("--dev", help="Make development CAs and certificates too.")] = False,
+    dns: Annotated[
+        list[str] | None, typer.Option("--dns", help="With --dev: host name of the listeners; repeat.")
+    ] = None,
 ) -> None:
     """Make the home of a node."""
     make_home(
@@ -106,6 +110,7 @@ def init(
         federation_listen=federation_listen,
         national_listen=national_listen,
         dev=dev,
+        dns=("localhost", *(dns or ())),
     )
     typer.echo(f"{folder}/dief.toml is the node of {state}.")
     if dev:
@@ -124,6 +129,7 @@ def make_home(
     federation_listen: str,
     national_listen: str,
     dev: bool,
+    dns: Sequence[str] = ("localhost",),
     policy: str = POLICY,
 ) -> None:
     """Write the files of a node's home.
@@ -157,7 +163,7 @@ def make_home(
         ips = {"127.0.0.1", "::1"} | (
             {host} if host.replace(".", "").isdigit() and host != "0.0.0.0" else set()
         )
-        DevelopmentPki.make(state, federation, ips=sorted(ips)).write(folder / "pki")
+        DevelopmentPki.make(state, federation, dns=dns, ips=sorted(ips)).write(folder / "pki")
     else:
         pem.write_key(folder / "pki" / "log.key", Ed25519PrivateKey.generate())
     pem.write_atomic(folder / "policy.toml", policy.encode())
