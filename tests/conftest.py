@@ -1,6 +1,7 @@
 """What every test gets.
 
 - A home of its own, so that no test reads the developer's configuration.
+- Databases of both kinds, made from a migrated template (tests/support/databases.py).
 - Hypothesis without a deadline or a check for slowness: what an example costs depends on the machine, and a
   test that fails by the clock proves nothing. A failure prints the blob that reproduces it anywhere.
 """
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.databases import databases, postgres_cluster, sqlite_databases, sqlite_template
+
+__all__ = ["databases", "own_home", "postgres_cluster", "sqlite_databases", "sqlite_template"]
 
 settings.register_profile(
     "dief", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
