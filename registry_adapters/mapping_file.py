@@ -1,0 +1,268 @@
+"""The mapping file: what may stand in it, checked when it is loaded, with the line of each error.
+
+Rules:
+- TOML; an unknown key, table, field, code or column is an error, with the nearest known name.
+- Paths are relative to the file's folder; a secret in a database URL comes from the environment (`url_env`).
+
+Source: TOML 1.0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from registry_adapters.conditions import Condition
+from registry_adapters.errors import MappingError
+from registry_adapters.toml_lines import key_lines, line_of
+
+Lines = dict[tuple[str | int, ...], int]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class SqlSettings(_Part):
+    """`[source] kind = "sql"`: a table, view or query behind any SQLAlchemy URL."""
+
+    kind: Literal["sql"]
+    url: str | None = None
+    url_env: str | None = None
+    table: str | None = None
+    query: str | None = None
+    key: Annotated[tuple[str, ...], Field(min_length=1)]
+    watermark: str | None = None
+    overlap_seconds: Annotated[float, Field(ge=0)] = 60
+    soft_delete: str | None = None
+    fetch_size: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    connect_args: dict[str, str | int | float | bool] = {}
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> SqlSettings:
+        if (self.url is None) == (self.url_env is None):
+            raise ValueError("needs one of url, url_env")
+        if (self.table is None) == (self.query is None):
+            raise ValueError("needs one of table, query")
+        return self
+
+    def address(self, home: Path) -> str:
+        """The URL, with a relative SQLite path made absolute.
+
+        Args:
+            home: Folder of the mapping file.
+
+        Raises:
+            MappingError: The environment variable is not set.
+        """
+        url = self.url if self.url is not None else os.environ.get(self.url_env or "", "")
+        if not url:
+            raise MappingError(
+                f"The environment variable {self.url_env} is not set.",
+                "Set it to the registry's database URL.",
+            )
+        prefix = "sqlite:///"
+        if url.startswith(prefix) and not url.startswith((prefix + "/", prefix + "file:")):
+            return prefix + str(home / url.removeprefix(prefix))
+        return url
+
+
+class CsvSettings(_Part):
+    """`[source] kind = "csv"`: files that a registry drops into a folder."""
+
+    kind: Literal["csv"]
+    folder: Path
+    pattern: str = "*.csv"
+    encoding: str | None = None
+    separator: Annotated[str | None, Field(min_length=1, max_length=1)] = None
+    quote: Annotated[str, Field(max_length=1)] = '"'
+    key: Annotated[tuple[str, ...], Field(min_length=1)]
+    overflow: str | None = None
+    complete: bool = False
+    handover: Literal["age", "done"] = "age"
+    settle_seconds: Annotated[float, Field(ge=0)] = 5
+    max_record_bytes: Annotated[int, Field(ge=1024, le=64 << 20)] = 1 << 20
+    max_files: Annotated[int, Field(ge=1, le=1000)] = 500
+
+
+class CodeTable(_Part):
+    """`[codes.<name>]`: the registry's codes and what they are in an alert; without a default others refuse the row."""
+
+    map: dict[str, str]
+    default: str | None = None
+
+
+class PlaceholderTable(_Part):
+    """`[placeholders.<name>]`: words that stand where a number should: it was erased, or there is none."""
+
+    erased: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+class Setting(_Part):
+    """A constant put at one place."""
+
+    to: str
+    value: Any
+
+
+class FieldRule(_Part):
+    """`[[field]]`: one value of a row at one place of the alert."""
+
+    to: str
+    column: str | None = None
+    template: str | None = None
+    value: Any = None
+    codes: str | None = None
+    date: str | tuple[str, ...] | None = None
+    decimal_comma: bool = False
+    number: bool = False
+    required: bool = False
+    cut: Annotated[int | None, Field(ge=1)] = None
+    placeholders: str | None = None
+    erased: Setting | None = None
+    beside: str | None = None
+    when: Condition | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> FieldRule:
+        if sum(origin is not None for origin in (self.column, self.template, self.value)) != 1:
+            raise ValueError("needs one of column, template, value")
+        return self
+
+
+class EachRule(_Part):
+    """`[[each]]`: a column that holds a list (an array, or JSON) and the fields that each element fills.
+
+    Inside, `@` is the element, `@.name` a member of it, `@index` its place from 1.
+    """
+
+    column: str
+    field: Annotated[tuple[FieldRule, ...], Field(min_length=1)]
+    limit: Annotated[int, Field(ge=1, le=500)] = 500
+    when: Condition | None = None
+
+
+class Select(_Part):
+    """`[select]`: which rows become drafts, which withdraw what they were."""
+
+    draft: Condition
+    withdraw: Condition | None = None
+    withdraw_reason: Literal["WITHDRAWN", "UNFOUNDED"] = "WITHDRAWN"
+    strict: bool = False
+
+
+class Expiry(_Part):
+    """`[expiry]`: how long an alert lives, from the day on which it is drafted."""
+
+    years: Annotated[int, Field(ge=1, le=30)] = 3
+
+
+class Clean(_Part):
+    """`[clean]`: what is done to every text."""
+
+    unescape: bool = False
+
+
+class MappingFile(_Part):
+    """The whole file."""
+
+    version: Literal[1]
+    stream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+    state: Path = Path("state")
+    source: Annotated[SqlSettings | CsvSettings, Field(discriminator="kind")]
+    select: Select
+    expiry: Expiry | None = None
+    clean: Clean = Clean()
+    constants: dict[str, Any]
+    codes: dict[str, CodeTable] = {}
+    placeholders: dict[str, PlaceholderTable] = {}
+    field: tuple[FieldRule, ...] = ()
+    each: tuple[EachRule, ...] = ()
+
+
+class Problems:
+    """Errors of one file, gathered so that all are told at once."""
+
+    def __init__(self, name: str, lines: Lines) -> None:
+        self._name = name
+        self._lines = lines
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, where: tuple[str | int, ...], words: str) -> None:
+        """Note an error at a key."""
+        self._found.append((line_of(self._lines, where), words))
+
+    def raise_if_any(self) -> None:
+        """Raise what was noted.
+
+        Raises:
+            MappingError: Something was.
+        """
+        if self._found:
+            told = "\n".join(f"  {self._name}:{line}: {words}" for line, words in sorted(set(self._found)))
+            raise MappingError(
+                f"The mapping has {len(set(self._found))} error(s):\n{told}",
+                "Mend these lines; `dief adapter check` tries the mapping without sending anything.",
+            )
+
+
+def load_file(path: Path) -> tuple[MappingFile, Problems]:
+    """Read a mapping file.
+
+    Args:
+        path: The TOML file.
+
+    Returns:
+        What stands in it, and a place for further errors with their lines.
+
+    Raises:
+        MappingError: It is missing, does not parse, or has a wrong key or value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise MappingError(
+            f"The mapping {path.name} cannot be read: {type(error).__name__}.",
+            "Name an existing TOML file in UTF-8.",
+        ) from None
+    try:
+        held = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MappingError(f"{path.name} is not TOML: {error}.", "Mend that line.") from None
+    problems = Problems(path.name, key_lines(text))
+    try:
+        return MappingFile.model_validate(held), problems
+    except ValidationError as error:
+        for found in error.errors(include_input=False, include_url=False):
+            where = tuple(part for part in found["loc"] if part not in ("sql", "csv"))
+            problems.add(where, _words(where, found["type"], found["msg"]))
+    problems.raise_if_any()
+    raise AssertionError
+
+
+def _words(where: tuple[str | int, ...], kind: str, message: str) -> str:
+    name = ".".join(map(str, where)) or "the file"
+    if kind == "extra_forbidden":
+        return f"unknown key `{name}`{_near(where)}"
+    return f"`{name}`: {message.removeprefix('Value error, ')}"
+
+
+def _near(where: tuple[str | int, ...]) -> str:
+    models: dict[str, tuple[type[BaseModel], ...]] = {
+        "source": (SqlSettings, CsvSettings),
+        "select": (Select, Condition),
+        "field": (FieldRule, Condition),
+        "each": (EachRule, FieldRule, Condition),
+        "codes": (CodeTable,),
+        "placeholders": (PlaceholderTable,),
+    }
+    inside = models.get(str(where[0]), ()) if len(where) > 1 else (MappingFile,)
+    known = [info.alias or name for model in inside for name, info in model.model_fields.items()]
+    close = difflib.get_close_matches(str(where[-1]), known, 1)
+    return f", do you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,366 @@
+"""One run of an adapter: read from the node's cursor, map, send, and account for every row.
+
+Rules:
+- read = accepted + unchanged + unselected + quarantined, in every run.
+- The node keeps the cursor and takes it in one transaction with the records before it; a row goes into
+  quarantine before the cursor passes it. So a kill at any point loses no row and doubles none.
+- A record whose content the node already has is not sent; what the node refused is sent again only when it has
+  changed, or by a replay.
+- A withdrawal is sent only for a key that had a draft. A known key that a complete pass does not show is
+  withdrawn, unless the pass met a row whose key could not be read, or most keys are gone at once.
+- A batch has at most 200 records and 1 MiB. One that the node refuses as a whole is halved until the record is
+  found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from dief.v1 import registry_pb2
+
+from registry_adapters.client import (
+    MAX_BATCH_BYTES,
+    MAX_RECORDS,
+    RegistryClient,
+    WholeRefusedError,
+    faults_of_status,
+)
+from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError
+from registry_adapters.mapping import Mapped, Mapping
+from registry_adapters.source import Cursor, Milestone, Row, Source
+from registry_adapters.sql import join_key
+from registry_adapters.state import Refusal, Sent, State
+
+_QUIET_ROWS: Final = 5000
+_LONGEST_WAIT: Final = 60.0
+_FEW: Final = 20
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        read: Rows read.
+        accepted: Rows that the node took.
+        unchanged: Rows that the node already had.
+        unselected: Rows that are not for the node.
+        quarantined: Rows in quarantine.
+        vanished: Keys withdrawn because a complete pass no longer showed them; no rows.
+        first_rejects: The first rows in quarantine: position, field, column, reason; no values.
+        seconds: How long it took.
+    """
+
+    read: int = 0
+    accepted: int = 0
+    unchanged: int = 0
+    unselected: int = 0
+    quarantined: int = 0
+    vanished: int = 0
+    first_rejects: list[dict[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def reject(self, row: Row, faults: Sequence[FieldFault]) -> None:
+        """Count a row in quarantine."""
+        self.quarantined += 1
+        if len(self.first_rejects) < 10:
+            fault = faults[0]
+            self.first_rejects.append(
+                {
+                    "row": row.position,
+                    "field": fault.field,
+                    "column": fault.column,
+                    "reason": fault.reason,
+                    "description": fault.description,
+                }
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one chunk of rows turned into."""
+
+    records: list[tuple[Row, Mapped]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    good: list[Row] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+
+
+class Runner:
+    """Runs one stream.
+
+    Args:
+        mapping: What becomes what.
+        source: Where rows come from.
+        client: The node.
+        state: The adapter's folder.
+        progress: Called with the report after every chunk.
+        accept_vanished: Withdraw also where most keys are gone.
+    """
+
+    def __init__(
+        self,
+        mapping: Mapping,
+        source: Source,
+        client: RegistryClient,
+        state: State,
+        progress: Callable[[Report], None] = lambda report: None,
+        accept_vanished: bool = False,
+    ) -> None:
+        self._mapping = mapping
+        self._source = source
+        self._client = client
+        self._state = state
+        self._progress = progress
+        self._accept_vanished = accept_vanished
+        self._held = b""
+
+    def run_once(self) -> Report:
+        """Read everything that is new and send what must be sent.
+
+        Raises:
+            AdapterError: The registry, the node or the folder failed; what was done before stays done.
+        """
+        report = Report()
+        begun = time.monotonic()
+        stream = self._mapping.stream
+        self._held = self._client.cursor(stream)
+        if not self._state.fact("built"):
+            self._state.rebuild(standing.key for standing in self._client.standings(stream))
+        quiet = 0
+        for chunk in _chunks(self._source.read(Cursor.decode(self._held, self._source.kind))):
+            rows = [part for part in chunk if isinstance(part, Row)]
+            sent = self._handle(rows, report, rows[-1].cursor if rows else None, flush=quiet >= _QUIET_ROWS)
+            quiet = 0 if sent else quiet + len(rows)
+            last = chunk[-1]
+            if isinstance(last, Milestone):
+                if last.completed_scan:
+                    self._withdraw_vanished(last.completed_scan, report)
+                self._submit([], last.cursor.encode())
+            self._progress(report)
+            if self._client.stop.is_set():
+                break
+        report.seconds = time.monotonic() - begun
+        return report
+
+    def follow(self, every: float, told: Callable[[Report | AdapterError], None]) -> None:
+        """Run again and again until the client's stop event is set.
+
+        Args:
+            every: Seconds between runs; after a failure the wait grows up to a minute or this, if longer.
+            told: Called with each report, and with each failure that a later run may mend.
+        """
+        failures = 0
+        while not self._client.stop.is_set():
+            try:
+                told(self.run_once())
+                failures = 0
+            except AdapterError as error:
+                if self._client.stop.is_set():
+                    return
+                failures += 1
+                told(error)
+            wait = every if not failures else max(every, min(2.0**failures, _LONGEST_WAIT))
+            self._client.stop.wait(wait)
+
+    def replay(self, ids: Sequence[int] = ()) -> Report:
+        """Map and send rows in quarantine again, with the mapping as it is now.
+
+        Args:
+            ids: Entries, all where empty.
+        """
+        report = Report()
+        self._held = self._client.cursor(self._mapping.stream)
+        entries = list(self._state.quarantined(ids))
+        for begin in range(0, len(entries), MAX_RECORDS):
+            rows = []
+            for entry in entries[begin : begin + MAX_RECORDS]:
+                values, key, faults = self._restored(entry.values, entry.raw, entry.key, entry.faults)
+                cursor = Cursor(self._source.kind, {})
+                rows.append(Row(key, values, entry.position, cursor, faults, entry.deleted, raw=entry.raw))
+            self._handle(rows, report, None, flush=False, resend=True)
+        return report
+
+    def _restored(
+        self, values: Any, raw: str, key: str | None, faults: tuple[FieldFault, ...]
+    ) -> tuple[dict[str, Any], str | None, tuple[FieldFault, ...]]:
+        """A row of the quarantine as the source would read it now."""
+        parse = getattr(self._source, "parse_raw", None)
+        if not raw or parse is None:
+            return values, key, ()
+        found = parse(raw, values["header"], values["separator"])
+        if found is None:
+            return values, None, faults
+        parts = [found[column].strip() for column in self._mapping.file.source.key]
+        return found, join_key(parts) if all(parts) else None, ()
+
+    def _handle(
+        self, rows: Sequence[Row], report: Report, cursor: Cursor | None, *, flush: bool, resend: bool = False
+    ) -> bool:
+        """Map rows and send what must be sent; whether anything was."""
+        keys = [row.key for row in rows if row.key is not None and _decodable(row.key)]
+        known = self._state.known(keys)
+        refused = {} if resend else self._state.refused_hashes(keys)
+        batch = _Batch()
+        report.read += len(rows)
+        for row in rows:
+            self._sort(row, batch, known, refused, report)
+        scan = rows[0].scan if rows else ""
+        drafts = [mapped.record.key for _, mapped in batch.records if mapped.draft]
+        if drafts or batch.refusals or (scan and batch.seen):
+            self._state.before_sending(drafts, batch.refusals, batch.seen, scan)
+        if scan and any(row.key is None for row in rows):
+            self._state.set_fact("keyless_scan", scan)
+        position = self._held if cursor is None else cursor.encode()
+        if batch.records or flush:
+            self._send(batch, position, report)
+            return True
+        if batch.good:
+            self._state.after_sending([], batch.good, [])
+        return False
+
+    def _sort(
+        self, row: Row, batch: _Batch, known: dict[str, Sent], refused: dict[str, bytes], report: Report
+    ) -> None:
+        if row.key is not None and _decodable(row.key):
+            batch.seen.append(row.key)
+        try:
+            mapped = self._mapping.map(row)
+        except Reject as reject:
+            batch.refusals.append(Refusal(row, reject.faults, "adapter"))
+            report.reject(row, reject.faults)
+            return
+        before = known.get(row.key or "")
+        if mapped is None or (not mapped.draft and (before is None or not before.draft)):
+            report.unselected += 1
+            batch.good.append(row)
+        elif before is not None and before.hash == mapped.record.content_hash:
+            report.unchanged += 1
+            batch.good.append(row)
+        elif refused.get(mapped.record.key) == mapped.record.content_hash:
+            faults = (FieldFault("", "", "REFUSED_BEFORE", "The node refused the same content before."),)
+            report.reject(row, faults)
+        else:
+            batch.records.append((row, mapped))
+            known[mapped.record.key] = Sent(mapped.record.content_hash, mapped.draft)
+
+    def _send(self, batch: _Batch, cursor: bytes, report: Report) -> None:
+        groups = list(_by_size(batch.records)) or [[]]
+        for group in groups[:-1]:
+            self._deliver(group, self._held, report, batch.good)
+        self._deliver(groups[-1], cursor, report, batch.good)
+
+    def _deliver(
+        self, group: Sequence[tuple[Row, Mapped]], cursor: bytes, report: Report, good: Sequence[Row]
+    ) -> None:
+        """Send a group; halve it where the node refuses it as a whole."""
+        try:
+            outcomes = self._submit([mapped.record for _, mapped in group], cursor)
+        except WholeRefusedError as error:
+            if not group:
+                raise NodeError("The node refuses the cursor.", error.diagnosis, reason="INVALID") from None
+            if len(group) > 1:
+                half = len(group) // 2
+                self._deliver(group[:half], self._held, report, good)
+                self._deliver(group[half:], cursor, report, [])
+                return
+            row = group[0][0]
+            self._refuse(row, group[0][1], error.faults, report)
+            self._deliver([], cursor, report, good)
+            return
+        taken, resolved, refusals = [], [*good], []
+        for (row, mapped), outcome in zip(group, outcomes, strict=True):
+            if outcome.result == registry_pb2.RECORD_RESULT_REFUSED:
+                faults = self._named(faults_of_status(outcome.error))
+                refusals.append(Refusal(row, faults, "node", mapped.record.content_hash))
+                report.reject(row, faults)
+                continue
+            unchanged = outcome.result == registry_pb2.RECORD_RESULT_UNCHANGED
+            report.unchanged += unchanged
+            report.accepted += not unchanged
+            taken.append((mapped.record.key, mapped.record.content_hash, mapped.draft))
+            resolved.append(row)
+        self._state.after_sending(taken, resolved, refusals)
+
+    def _refuse(self, row: Row, mapped: Mapped, faults: Sequence[FieldFault], report: Report) -> None:
+        named = self._named(faults)
+        self._state.after_sending([], [], [Refusal(row, named, "node", mapped.record.content_hash)])
+        report.reject(row, named)
+
+    def _named(self, faults: Sequence[FieldFault]) -> tuple[FieldFault, ...]:
+        """Faults that the node told, with the column that fills the field."""
+        named = []
+        for fault in faults:
+            path = fault.field.rpartition("draft.alert.")[2].removeprefix("alert.")
+            named.append(FieldFault(path, self._mapping.column_of(path), fault.reason, fault.description))
+        return tuple(named)
+
+    def _submit(
+        self, records: Sequence[registry_pb2.RegistryRecord], cursor: bytes
+    ) -> Sequence[registry_pb2.RecordOutcome]:
+        if not records and cursor == self._held:
+            return ()
+        outcomes = self._client.submit(self._mapping.stream, records, cursor)
+        self._held = cursor
+        return outcomes
+
+    def _withdraw_vanished(self, scan: str, report: Report) -> None:
+        if self._state.fact("keyless_scan") == scan:
+            return
+        keys = list(self._state.drafts_outside(scan))
+        if len(keys) > _FEW and len(keys) * 2 > self._state.drafts() and not self._accept_vanished:
+            raise SourceError(
+                f"A complete pass no longer shows {len(keys)} rows that became drafts, most of all.",
+                "If they are gone for good, run once with --accept-vanished; else restore the registry or the file.",
+                reason="VANISHED_TOO_MANY",
+            )
+        for begin in range(0, len(keys), MAX_RECORDS):
+            part = keys[begin : begin + MAX_RECORDS]
+            records = [self._mapping.withdrawal(key).record for key in part]
+            outcomes = self._submit(records, self._held)
+            done = [o.key for o in outcomes if o.result != registry_pb2.RECORD_RESULT_REFUSED]
+            held = records[0].content_hash
+            self._state.after_sending([(key, held, False) for key in done], [], [])
+            report.vanished += len(done)
+
+
+def _decodable(key: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in key)
+
+
+def _chunks(parts: Iterator[Row | Milestone]) -> Iterator[list[Row | Milestone]]:
+    """Up to 200 rows at a time; a milestone and a change of pass end a chunk."""
+    chunk: list[Row | Milestone] = []
+    for part in parts:
+        previous = chunk[-1] if chunk else None
+        if isinstance(part, Row) and isinstance(previous, Row) and previous.scan != part.scan:
+            yield chunk
+            chunk = []
+        chunk.append(part)
+        if isinstance(part, Milestone) or len(chunk) >= MAX_RECORDS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _by_size(records: Sequence[tuple[Row, Mapped]]) -> Iterator[list[tuple[Row, Mapped]]]:
+    """Groups of at most 1 MiB; a larger record is a group of its own."""
+    group: list[tuple[Row, Mapped]] = []
+    size = 0
+    for row, mapped in records:
+        own = mapped.record.ByteSize()
+        if group and size + own > MAX_BATCH_BYTES:
+            yield group
+            group, size = [], 0
+        group.append((row, mapped))
+        size += own
+    if group:
+        yield group

@@ -1,0 +1,304 @@
+"""The adapter's own folder: what was sent, and the rows in quarantine. National data, which stays on this side.
+
+Rules:
+- It only saves work and keeps rejects: lost, it is rebuilt from what the node tells of the stream's keys.
+- A key is noted before its record is sent, its hash once the node has answered. So after a kill at any point a key
+  is known at least as early as the node knows it, and its record is sent again rather than forgotten.
+- One row has one quarantine entry, however often it is met; a later good row with its key resolves it.
+- One process at a time: the folder is locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final
+
+from registry_adapters.errors import FieldFault, StateError
+from registry_adapters.source import Row
+
+_BUSY_MS: Final = 10_000
+_TABLES = """
+CREATE TABLE IF NOT EXISTS sent (
+    key TEXT PRIMARY KEY, hash BLOB, draft INTEGER NOT NULL, scan TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sent_drafts ON sent (scan) WHERE draft;
+CREATE TABLE IF NOT EXISTS quarantine (
+    id INTEGER PRIMARY KEY, ident TEXT NOT NULL UNIQUE, key TEXT, position TEXT NOT NULL, refused_by TEXT NOT NULL,
+    hash BLOB, faults TEXT NOT NULL, columns TEXT NOT NULL, raw TEXT NOT NULL, deleted INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, times INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+_KEEP = """
+INSERT INTO quarantine (ident, key, position, refused_by, hash, faults, columns, raw, deleted, first_ms, last_ms, times)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+ON CONFLICT (ident) DO UPDATE SET position = excluded.position, refused_by = excluded.refused_by,
+    hash = excluded.hash, faults = excluded.faults, columns = excluded.columns, raw = excluded.raw,
+    deleted = excluded.deleted, last_ms = excluded.last_ms, times = times + 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent for a key.
+
+    Attributes:
+        hash: Content hash that the node has taken; None where that is not known.
+        draft: A draft, or the node may have one; False after a withdrawal.
+    """
+
+    hash: bytes | None
+    draft: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row that waits for a mend.
+
+    Attributes:
+        id: Number in this folder.
+        key: The registry's key, None where it could not be read.
+        position: Where the row stood.
+        refused_by: "adapter", or "node" for what the node refused.
+        hash: Content hash of what the node refused.
+        faults: Every reason.
+        values: The row's columns.
+        raw: The record as it stood, where it could not be taken apart.
+        deleted: The registry marked it as deleted.
+        first_ms: When it was first met, milliseconds since the epoch.
+        last_ms: When it was last met.
+        times: How often.
+    """
+
+    id: int
+    key: str | None
+    position: str
+    refused_by: str
+    hash: bytes | None
+    faults: tuple[FieldFault, ...]
+    values: Mapping[str, Any]
+    raw: str
+    deleted: bool
+    first_ms: int
+    last_ms: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row on its way into quarantine."""
+
+    row: Row
+    faults: tuple[FieldFault, ...]
+    refused_by: str
+    hash: bytes | None = None
+
+
+class State(AbstractContextManager["State"]):
+    """The folder of one stream, open and locked."""
+
+    def __init__(self, database: sqlite3.Connection, lock: IO[bytes]) -> None:
+        self._db = database
+        self._lock = lock
+
+    @classmethod
+    def open(cls, folder: Path, stream: str) -> State:
+        """Open the folder, making it where it does not exist.
+
+        Raises:
+            StateError: It cannot be written, or another adapter runs on it.
+        """
+        mend = "Give the adapter a folder that it may write, by `state` of the mapping or --state."
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = (folder / f"{stream}.lock").open("wb")
+        except OSError as error:
+            raise StateError(f"The adapter's folder cannot be used: {error.strerror}.", mend) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise StateError(
+                f"Another adapter runs for the stream {stream} on this folder.",
+                "Stop it, or wait for its end.",
+            ) from None
+        try:
+            database = sqlite3.connect(folder / f"{stream}.db", isolation_level=None)
+            database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA busy_timeout = {_BUSY_MS}; {_TABLES}")
+        except sqlite3.Error as error:
+            lock.close()
+            raise StateError(
+                f"The adapter's folder cannot be used: {error.__class__.__name__}.", mend
+            ) from None
+        return cls(database, lock)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+        self._lock.close()
+
+    def known(self, keys: Sequence[str]) -> dict[str, Sent]:
+        """What was sent for these keys; keys never sent are left out."""
+        marks = ",".join("?" * len(keys))
+        found = self._db.execute(f"SELECT key, hash, draft FROM sent WHERE key IN ({marks})", keys)  # noqa: S608
+        return {key: Sent(held, bool(draft)) for key, held, draft in found}
+
+    def refused_hashes(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Hashes of what the node refused for these keys."""
+        marks = ",".join("?" * len(keys))
+        found = self._db.execute(
+            f"SELECT key, hash FROM quarantine WHERE refused_by = 'node' AND key IN ({marks})",  # noqa: S608
+            keys,
+        )
+        return {key: held for key, held in found if held is not None}
+
+    def before_sending(
+        self, keys: Iterable[str], refusals: Iterable[Refusal], seen: Iterable[str], scan: str
+    ) -> None:
+        """Note, in one transaction, what is about to be sent and what goes into quarantine.
+
+        Args:
+            keys: Keys of drafts about to be sent.
+            refusals: Rows that are not sent.
+            seen: Keys that a complete pass has shown.
+            scan: Name of the pass, "" where there is none.
+        """
+        with _transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO sent (key, hash, draft, scan) VALUES (?, NULL, 1, ?)"
+                " ON CONFLICT (key) DO UPDATE SET hash = NULL, draft = 1",
+                [(key, scan) for key in keys],
+            )
+            self._keep(refusals)
+            if scan:
+                self._db.executemany("UPDATE sent SET scan = ? WHERE key = ?", [(scan, key) for key in seen])
+
+    def after_sending(
+        self, taken: Iterable[tuple[str, bytes, bool]], resolved: Iterable[Row], refusals: Iterable[Refusal]
+    ) -> None:
+        """Note, in one transaction, what the node answered.
+
+        Args:
+            taken: Key, content hash and whether it is a draft.
+            resolved: Good rows, whose quarantine entries end.
+            refusals: Rows that the node refused.
+        """
+        with _transaction(self._db):
+            self._db.executemany(
+                "UPDATE sent SET hash = ?, draft = ? WHERE key = ?",
+                [(held, int(draft), key) for key, held, draft in taken],
+            )
+            idents = [(ident,) for row in resolved for ident in (f"k:{row.key}", f"p:{row.position}")]
+            self._db.executemany("DELETE FROM quarantine WHERE ident = ?", idents)
+            self._keep(refusals)
+
+    def drafts_outside(self, scan: str) -> Iterator[str]:
+        """Keys of drafts that a complete pass has not shown."""
+        found = self._db.execute("SELECT key FROM sent WHERE draft AND scan <> ? ORDER BY key", (scan,))
+        yield from [key for (key,) in found.fetchall()]
+
+    def drafts(self) -> int:
+        """How many keys have, or may have, a draft."""
+        return int(self._db.execute("SELECT count(*) FROM sent WHERE draft").fetchone()[0])
+
+    def rebuild(self, keys: Iterable[str]) -> None:
+        """Note keys that the node knows, as after the loss of this folder."""
+        with _transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO sent (key, hash, draft) VALUES (?, NULL, 1) ON CONFLICT DO NOTHING",
+                ((key,) for key in keys),
+            )
+            self.set_fact("built", "1")
+
+    def fact(self, name: str) -> str:
+        """A small fact about the stream, "" where it is not set."""
+        found = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return "" if found is None else str(found[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Keep a small fact."""
+        self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    def quarantined(self, ids: Sequence[int] = (), after: int = 0) -> Iterator[Quarantined]:
+        """Entries of the quarantine, oldest first.
+
+        Args:
+            ids: Only these; all where empty.
+            after: Only entries with a higher number.
+        """
+        columns = (
+            "id, key, position, refused_by, hash, faults, columns, raw, deleted, first_ms, last_ms, times"
+        )
+        while page := self._db.execute(
+            f"SELECT {columns} FROM quarantine WHERE id > ? ORDER BY id LIMIT 200",  # noqa: S608
+            (after,),
+        ).fetchall():
+            after = page[-1][0]
+            for found in page:
+                if ids and found[0] not in ids:
+                    continue
+                faults = tuple(FieldFault(**held) for held in json.loads(found[5]))
+                yield Quarantined(
+                    id=found[0],
+                    key=found[1],
+                    position=found[2],
+                    refused_by=found[3],
+                    hash=found[4],
+                    faults=faults,
+                    values=json.loads(found[6]),
+                    raw=json.loads(found[7]),
+                    deleted=bool(found[8]),
+                    first_ms=found[9],
+                    last_ms=found[10],
+                    times=found[11],
+                )
+
+    def quarantine_size(self) -> int:
+        """How many rows are in quarantine."""
+        return int(self._db.execute("SELECT count(*) FROM quarantine").fetchone()[0])
+
+    def _keep(self, refusals: Iterable[Refusal]) -> None:
+        now = time.time_ns() // 1_000_000
+        self._db.executemany(_KEEP, [_entry(refusal, now) for refusal in refusals])
+
+
+def _entry(refusal: Refusal, now: int) -> tuple[Any, ...]:
+    row = refusal.row
+    key = None if row.key is None else row.key.encode("utf-8", "backslashreplace").decode()
+    return (
+        f"k:{key}" if key is not None else f"p:{row.position}",
+        key,
+        row.position,
+        refusal.refused_by,
+        refusal.hash,
+        json.dumps([asdict(fault) for fault in refusal.faults]),
+        json.dumps(dict(row.values), default=str),
+        json.dumps(row.raw),
+        int(row.deleted),
+        now,
+        now,
+    )
+
+
+class _transaction(AbstractContextManager[None]):  # noqa: N801 - reads as a statement
+    """All or nothing, on disk when it ends."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
