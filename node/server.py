@@ -49,6 +49,7 @@ from node.services.operator import NodeFacts, OperatorServicer
 from node.services.ranges import RangeTrail
 from node.services.registry import RegistryServicer
 from node.store.engine import Store
+from node.store.migrations import migrate
 
 RESIGN_EVERY_S = 300
 RESIGN_OLDER_THAN_MS = 3_600_000 - 300_000
@@ -83,7 +84,7 @@ class Node:
         self._settings = settings
         state, federation = settings.state, settings.federation_name
         self._store = Store.open(settings.database_url)
-        self._store.create_all()
+        migrate(self._store)
         self._trust = LiveTrust(self._store, state)
         self._writer = LogWriter(
             federation=federation,

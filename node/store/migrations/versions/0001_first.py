@@ -199,14 +199,14 @@ def upgrade() -> None:
     op.create_table(
         "registry_stream",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("registry", sa.String(length=200), nullable=False),
+        sa.Column("caller", sa.String(length=200), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("cursor", sa.LargeBinary(), nullable=False),
         sa.Column("stored_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("registry_stream", schema=None) as batch_op:
-        batch_op.create_index("ix_registry_stream", ["registry", "name"], unique=True)
+        batch_op.create_index("ix_registry_stream", ["caller", "name"], unique=True)
 
     op.create_table(
         "roster",
