@@ -104,6 +104,8 @@ def settled_encoding(declared: str, sample: bytes) -> str:
     marked, certain = detect_encoding(sample)
     if certain and marked in ("utf-8-sig", "utf-16", "utf-32"):
         return marked
+    if name in ("utf-16", "utf-32"):
+        return "utf-16-be" if marked == "utf-16-be" else f"{name}-le"
     return name
 
 

@@ -7,8 +7,8 @@ Rules:
   waiting, is read in short transactions, page by page; others through a server-side cursor.
 - With a watermark, a run begins behind the last (watermark, key) *less the overlap*, because a row that commits
   late carries an older mark. Once the overlap has passed since the newest mark was first seen, that window is
-  read again only if the number of rows in it has changed; so a bulk update that gives 200,000 rows one mark is
-  not read again for ever, and a row that joins them late still arrives.
+  read again only if rows have joined it (or, where it fits into one page, have left it); so a bulk update that
+  gives 200,000 rows one mark is not read again for ever, and a row that joins them late still arrives.
 - Rows without a watermark are read in every run. Rows without a key are yielded with a fault.
 - Without a watermark every run is a complete pass; it can be resumed at its last key.
 
@@ -145,9 +145,11 @@ class SqlSource:
         after: list[Any] | None = state.get("after")
         if after is None:
             return None
-        settled = self._clock() - state.get("seen", 0.0) > self._settings.overlap_seconds
-        if settled and state.get("window", -1) == self._count_window(rows, after[0]):
-            return after
+        held, settled = state.get("window", -1), self._clock() - state.get("seen", 0.0)
+        if held >= 0 and settled > self._settings.overlap_seconds:
+            count = self._count_window(rows, after[0])
+            if count == held or self._settings.fetch_size < count < held:
+                return after
         return [self._window_start(after[0])]
 
     def _window_start(self, mark: Any) -> Any:

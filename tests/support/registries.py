@@ -37,7 +37,9 @@ def seizures(folder: Path) -> Path:
     home = folder / "seizures"
     (home / "drop").mkdir(parents=True)
     text = (SAMPLES / "seizures_c" / "mapping.toml").read_text(encoding="utf-8")
-    (home / "mapping.toml").write_text(text.replace("settle_seconds = 5", "settle_seconds = 0"), encoding="utf-8")
+    (home / "mapping.toml").write_text(
+        text.replace("settle_seconds = 5", "settle_seconds = 0"), encoding="utf-8"
+    )
     return home / "mapping.toml"
 
 

@@ -22,11 +22,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from registry_adapters import RegistryClient, connect
 
 from node.identity import pki
 from node.identity.pem import certificates_pem, key_pem
 from node.identity.spiffe import SpiffeId
+from registry_adapters import RegistryClient, connect
 
 
 def packed(detail: Message) -> AnyMessage:
@@ -114,7 +114,9 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
     def ListOutcomes(
         self, request: registry_pb2.ListOutcomesRequest, context: grpc.ServicerContext
     ) -> registry_pb2.ListOutcomesResponse:
-        keys = sorted(key for stream, key in self.held if stream == request.stream and key > request.page_token)
+        keys = sorted(
+            key for stream, key in self.held if stream == request.stream and key > request.page_token
+        )
         page = keys[:2]
         return registry_pb2.ListOutcomesResponse(
             records=[

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from dief.v1 import codes_pb2 as c
+
 from registry_adapters import Cursor, Mapping, Milestone, Row, open_source
 from registry_adapters.convert import UnfitError, clean, decimal_text, partial_date
 from registry_adapters.errors import MappingError, Reject
 from registry_adapters.toml_lines import key_lines, line_of
-
 from tests.support.registries import HEADER, SAMPLES, arm, change, licensing, seizures
 
 
@@ -130,7 +130,11 @@ def test_licence_database_gives_the_drafts_that_the_dictionary_names(tmp_path: P
     names = [party.names[0].full for party in revoked.parties]
     assert names == ["Al Noor Gen. Trading LLC", "Ministry of Interior & Police"], "deleted parties left out"
     assert revoked.parties[1].country == "XD", "the suffix of a territory goes"
-    assert [serial.as_registered for serial in revoked.items[0].serials] == ["EA000101", "EA000102", "EA000103"]
+    assert [serial.as_registered for serial in revoked.items[0].serials] == [
+        "EA000101",
+        "EA000102",
+        "EA000103",
+    ]
     assert (revoked.items[0].quantity.value, revoked.items[0].quantity.unit) == ("4", "NAR")
     assert not drafts["licence/l-2"].items[0].serials, "serials come later"
     assert drafts["denial/d-1"].parties[0].names[0].full == "O'Example & Sons"

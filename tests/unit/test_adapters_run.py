@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from registry_adapters import Mapping, Report, Runner, State, open_source
 from registry_adapters.errors import NodeError, SourceError, StateError
-
 from tests.support.registries import arm, change, drop, licensing, seizures
 from tests.support.registry_server import RegistryServer
 
@@ -166,7 +166,11 @@ def test_reinstated_and_deleted_licences_withdraw_what_they_were(
 ) -> None:
     path = licensing(tmp_path)
     run(path, server)
-    change(path, "UPDATE licence SET status = 'reinstated' WHERE id = 'l-1'", "DELETE FROM licence WHERE id = 'l-2'")
+    change(
+        path,
+        "UPDATE licence SET status = 'reinstated' WHERE id = 'l-1'",
+        "DELETE FROM licence WHERE id = 'l-2'",
+    )
     report = run(path, server)
     assert (report.accepted, report.vanished) == (1, 1)
     assert server.keys("licences") == {
@@ -220,7 +224,9 @@ def test_lost_answer_and_lost_folder_double_nothing(tmp_path: Path, server: Regi
         file.unlink()
     drop(path, "a.csv", arm("1"), arm("2", situation="REGULAR"), arm("9", situation="REGULAR"))
     again = run(path, server)
-    assert (again.unchanged, again.accepted, again.unselected) == (1, 1, 1), "withdrawals know their drafts again"
+    assert (again.unchanged, again.accepted, again.unselected) == (1, 1, 1), (
+        "withdrawals know their drafts again"
+    )
     assert server.keys("seizures")["2"] == "withdraw"
 
 
