@@ -15,7 +15,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from dief.v1 import handling_pb2, log_pb2
 from sqlalchemy import Connection
@@ -28,7 +28,7 @@ from node.ledger.events import Applied, NewEvent
 from node.ledger.header import make_header
 from node.ledger.state import EPOCH_CLOSED, ERASURE, GENESIS, MAX_BODY_SIZE, SALT_SIZE, LogState, audience_key
 from node.ops.clock import now_ms, to_timestamp
-from node.store.engine import after_commit
+from node.store.engine import after_commit, waiting_for_commit
 
 Members = Callable[[handling_pb2.Audience], tuple[str, ...]]
 """Members that a log of this audience would have now, sorted, the own State included."""
@@ -57,6 +57,7 @@ class LogWriter:
         self._clock = clock
         self._listeners: list[Callable[[frozenset[bytes]], None]] = []
         self._paused = ""
+        self._erasures = 0
 
     @property
     def paused(self) -> str:
@@ -70,6 +71,11 @@ class LogWriter:
     def resume(self) -> None:
         """Sign again."""
         self._paused = ""
+
+    @property
+    def erasures(self) -> int:
+        """How often own entries were erased since the start: the store has to be scrubbed when it grew (I6)."""
+        return self._erasures
 
     def subscribe(self, listener: Callable[[frozenset[bytes]], None]) -> None:
         """Have `listener` called with the ids of logs that grew, once what they grew by may leave."""
@@ -168,8 +174,7 @@ class LogWriter:
             held = self._anchor.get(log.log_id)
             if not log.state.stopped and (held is None or held.size < log.checkpoint_size):
                 lacking[log.log_id] = Anchored(log.checkpoint_size, log.checkpoint_root, log.checkpoint_ms)
-        if lacking:
-            after_commit(conn, lambda: self._published(lacking))
+        self._publish(conn, lacking)
 
     def close_epoch(self, conn: Connection, log: logs.HeldLog) -> Applied:
         """Append the last content entry; from then on the log takes erasing entries only."""
@@ -246,7 +251,12 @@ class LogWriter:
         applied = storing.store(conn, log, entries, subtrees, now)
         log.size = log.tree.size
         self._sign(conn, log)
+        if applied.erased:
+            after_commit(conn, self._note_erasure)
         return applied
+
+    def _note_erasure(self) -> None:
+        self._erasures += 1
 
     def _behind_anchor(self, log: logs.HeldLog) -> bool:
         anchored = self._anchor.get(log.log_id)
@@ -271,10 +281,19 @@ class LogWriter:
         anchored = self._anchor.get(log.log_id)
         log.anchored_size = 0 if anchored is None else anchored.size
         log.save(conn)
-        signed = {log.log_id: Anchored(checkpoint.size, checkpoint.root, checkpoint.time_ms)}
-        after_commit(conn, lambda: self._published(signed))
+        self._publish(conn, {log.log_id: Anchored(checkpoint.size, checkpoint.root, checkpoint.time_ms)})
+
+    def _publish(self, conn: Connection, signed: dict[bytes, Anchored]) -> None:
+        """Anchor and announce once the transaction is on disk: one line a log, however often it was signed."""
+        waiting = waiting_for_commit(conn, _Publication)
+        if waiting is None:
+            waiting = _Publication(self._published)
+            after_commit(conn, waiting)
+        waiting.signed.update(signed)
 
     def _published(self, signed: dict[bytes, Anchored]) -> None:
+        if not signed:
+            return
         try:
             self._anchor.put(signed)
         except OSError as error:
@@ -285,6 +304,17 @@ class LogWriter:
             return
         for listener in self._listeners:
             listener(frozenset(signed))
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """What becomes of one transaction's signatures after its commit."""
+
+    publish: Callable[[dict[bytes, Anchored]], None]
+    signed: dict[bytes, Anchored] = field(default_factory=dict)
+
+    def __call__(self) -> None:
+        self.publish(self.signed)
 
 
 def _joined(parts: Sequence[Applied]) -> Applied:

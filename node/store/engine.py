@@ -225,6 +225,11 @@ def after_commit(conn: Connection, action: Callable[[], None]) -> None:
     conn.info[_AFTER_COMMIT].append(action)
 
 
+def waiting_for_commit(conn: Connection, kind: type[T]) -> T | None:
+    """The action of a type that this transaction has registered already, to add to it; or None."""
+    return next((action for action in conn.info[_AFTER_COMMIT] if isinstance(action, kind)), None)
+
+
 _PLACEHOLDER = {"qmark": "?", "pyformat": "%s", "format": "%s"}
 _statements: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
