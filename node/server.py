@@ -53,7 +53,7 @@ from node.store.migrations import migrate
 
 RESIGN_EVERY_S = 300
 RESIGN_OLDER_THAN_MS = 3_600_000 - 300_000
-SCRUB_EVERY_S = 5
+SCRUB_EVERY_S = 1
 TRUST_POLL_S = 5
 RENEWAL_EVERY_S = 600
 DRAIN_SECONDS = 5
@@ -130,6 +130,7 @@ class Node:
         self._peers = Peers(own_state=state, trust=self._trust, make_follower=self._follower)
         self._limits = Limits(streams=renewal.max_streams_per_peer, calls=renewal.max_calls_per_peer)
         self._started_ms = now_ms()
+        self._scrubbed = -1
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -260,11 +261,15 @@ class Node:
         await self._store.run_write(lambda conn: self._writer.resign(conn, now_ms() - RESIGN_OLDER_THAN_MS))
 
     async def _scrub(self) -> None:
-        """Catch up on scrubbing that long readers prevented."""
-        if await self._store.run_read(receipts.unscrubbed):
-            before = now_ms()
-            if await self._store.run_scrub():
-                await self._store.run_write(lambda conn: receipts.mark_scrubbed(conn, before))
+        """Make erased bytes leave the files: own erasures, and those of peers that long readers held up."""
+        erasures = self._writer.erasures
+        if erasures == self._scrubbed and not await self._store.run_read(receipts.unscrubbed):
+            return
+        self._feed.forget_fresh()
+        before = now_ms()
+        if await self._store.run_scrub():
+            self._scrubbed = erasures
+            await self._store.run_write(lambda conn: receipts.mark_scrubbed(conn, before))
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
