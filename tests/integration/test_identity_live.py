@@ -70,7 +70,7 @@ def test_i9_a_certificate_is_refused(
     [
         ("self-signed", lambda _: forge(create_ca("XB", "dief", role=CaRole.FEDERATION))),
         ("of a national CA", lambda fed: forge(fed.pki["XB"].national_ca, ("spiffe://xb.dief/node/main",))),
-        ("expired", lambda fed: fed.pki["XB"].issue(days=-0.01)),
+        ("expired", lambda fed: fed.pki["XB"].issue(days=0.001)),
     ],
 )
 def test_i9_the_handshake_refuses_a_certificate(
