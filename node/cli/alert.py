@@ -153,7 +153,7 @@ def _create(config: Config, content: Any, *, as_json: bool) -> None:
 
 
 @app.command(
-    help="Read one alert; the reading is recorded.\n\nExample: dief alert show alerts/XB/0191f3c0-... --purpose LICENSING"
+    help="Read one alert; the reading is recorded.\n\nExample: dief alert show alerts/XB/0191f3c0-..."
 )
 @guarded
 def show(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -160,11 +161,16 @@ def make_home(
     )
     if dev:
         host = federation_listen.rpartition(":")[0]
-        ips = {"127.0.0.1", "::1"} | (
-            {host} if host.replace(".", "").isdigit() and host != "0.0.0.0" else set()
-        )
+        ips = {"127.0.0.1", "::1"} | ({host} if _is_one_address(host) else set())
         DevelopmentPki.make(state, federation, dns=dns, ips=sorted(ips)).write(folder / "pki")
     else:
         pem.write_key(folder / "pki" / "log.key", Ed25519PrivateKey.generate())
     pem.write_atomic(folder / "policy.toml", policy.encode())
     pem.write_atomic(folder / "dief.toml", settings.encode())
+
+
+def _is_one_address(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False

@@ -84,22 +84,21 @@ def query(
         )
         for value in values or []
     ]
-    rows = []
     with open_peer(client.settings(config), peer, actor=f"cli:{getpass.getuser()}") as (channel, source):
-        for answer in ask(channel, source, filter_, terms, now_ms()):
-            rows.append(
-                {
-                    "alert": answer.alert.name,
-                    "revision": answer.alert.revision,
-                    "status": codes_pb2.AlertStatus.Name(answer.alert.status).removeprefix("ALERT_STATUS_"),
-                    "title": answer.alert.titles[0].text if answer.alert.titles else "",
-                    "matched": list(answer.matches),
-                    "proven_by": f"checkpoint {answer.checkpoint.size} of {to_iso(answer.checkpoint.time_ms)}",
-                    "log_id": answer.log_id.hex(),
-                    "seq": answer.facts.seq,
-                    "content": alert_to_dict(answer.alert),
-                }
-            )
+        rows = [
+            {
+                "alert": answer.alert.name,
+                "revision": answer.alert.revision,
+                "status": codes_pb2.AlertStatus.Name(answer.alert.status).removeprefix("ALERT_STATUS_"),
+                "title": answer.alert.titles[0].text if answer.alert.titles else "",
+                "matched": list(answer.matches),
+                "proven_by": f"checkpoint {answer.checkpoint.size} of {to_iso(answer.checkpoint.time_ms)}",
+                "log_id": answer.log_id.hex(),
+                "seq": answer.facts.seq,
+                "content": alert_to_dict(answer.alert),
+            }
+            for answer in ask(channel, source, filter_, terms, now_ms())
+        ]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return

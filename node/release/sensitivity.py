@@ -27,7 +27,6 @@ from google.protobuf.message import Message
 _NO_PERSONS = frozenset(
     {codes_pb2.PARTY_KIND_COMPANY, codes_pb2.PARTY_KIND_STATE_BODY, codes_pb2.PARTY_KIND_VESSEL_INTEREST}
 )
-_PARTY = Party.DESCRIPTOR.full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def _levels(descriptor: Descriptor) -> _Levels:
 def _strip(part: Message, path: str) -> Iterator[str]:
     """Clear fields of `part` and everything below it; yields their paths."""
     levels = _levels(part.DESCRIPTOR)
-    person = part.DESCRIPTOR.full_name == _PARTY and part.kind not in _NO_PERSONS
+    person = isinstance(part, Party) and part.kind not in _NO_PERSONS
     for field, value in part.ListFields():
         here = _join(path, field.name)
         if field.name in levels.always or (person and field.name in levels.in_persons):
