@@ -4,7 +4,7 @@
 const ledger = require('./ledger');
 
 const { Evidence, Refusal } = ledger;
-const GENESIS = 1; // dief.v1.EventKind
+const [GENESIS, EPOCH_CLOSED] = [1, 7]; // dief.v1.EventKind
 const MAX_BODY = 524288;
 const MAX_HEADER = 131072;
 
@@ -89,9 +89,12 @@ class Follower {
     const checkpoint = ledger.openCheckpoint(note, this._origin.keys, {
       federation: this._origin.federation, origin: this._origin.state, logId: log.logId,
     });
-    if (log.checkpoint) {
-      const verdict = ledger.judge(log.checkpoint, checkpoint, null, null);
+    for (const held of log.checkpoint ? [log.checkpoint, ...log.ahead] : []) {
+      const verdict = ledger.judge(held, checkpoint, null, null);
       if (verdict.startsWith('EVIDENCE')) throw new Evidence('LOG_EVIDENCE', verdict);
+    }
+    if (log.checkpoint && (checkpoint.timeMs < log.checkpoint.timeMs || checkpoint.size < log.checkpoint.size)) {
+      throw fault('an older checkpoint');
     }
     return checkpoint;
   }
@@ -104,34 +107,39 @@ class Follower {
     const { federation, state } = this._origin;
     if (genesis.federation !== federation || genesis.origin !== state) throw fault('another origin');
     if (!genesis.members.includes(this._ownState)) throw fault('not a member');
-    return { logId: batch.log_id, tree: new ledger.CompactRange(), checkpoint: null, headers: [], bodies: new Map() };
+    // `ahead`: verified checkpoints that the entries have not reached yet; each must be met on the way.
+    return {
+      logId: batch.log_id, tree: new ledger.CompactRange(), checkpoint: null, ahead: [], closed: false, bodies: new Map(),
+    };
   }
 
   _batch(batch) {
     const log = this.logs.get(hex(batch.log_id)) || this._begin(batch);
     if (BigInt(batch.first_seq) !== log.tree.size) throw fault('does not go on where the log ends');
     const tree = log.tree.copy();
+    const marks = log.checkpoint ? [log.checkpoint, ...log.ahead] : [];
+    let { closed } = log;
     const taken = batch.entries.map((entry, index) => {
       const facts = readHeader(this._wire, entry.header, log.logId, log.tree.size + BigInt(index));
+      if (closed && !facts.erases.length) throw fault('the epoch is closed, and this erases nothing');
+      closed = closed || facts.header.kind === EPOCH_CLOSED;
       const body = readBody(facts, entry);
       tree.append(facts.leaf);
-      if (log.checkpoint && log.checkpoint.size === tree.size && !log.checkpoint.root.equals(tree.root())) {
+      if (marks.some((mark) => mark.size === tree.size && !mark.root.equals(tree.root()))) {
         throw fault('not the entries that were signed before');
       }
-      return { facts, body, raw: entry.header };
+      return { facts, body };
     });
     const checkpoint = batch.checkpoint.length ? this._open(batch.checkpoint, log) : log.checkpoint;
     if (!checkpoint || checkpoint.size < tree.size) throw fault('no checkpoint covers the entries');
-    if (log.checkpoint && (checkpoint.timeMs < log.checkpoint.timeMs || checkpoint.size < log.checkpoint.size)) {
-      throw fault('an older checkpoint');
-    }
     ledger.verifyConsistency(tree.size, tree.root(), checkpoint.size, checkpoint.root, batch.consistency_proof);
     // Everything holds: keep it, in one step.
-    for (const { facts, body, raw } of taken) {
-      log.headers.push(raw);
+    for (const { facts, body } of taken) {
       this._erase(log, facts);
       if (body !== null) log.bodies.set(facts.seq, body);
     }
+    log.ahead = [...marks, checkpoint].filter((mark) => mark.size > tree.size);
+    log.closed = closed;
     log.tree = tree;
     log.checkpoint = checkpoint;
     this.logs.set(hex(log.logId), log);
@@ -149,6 +157,7 @@ class Follower {
       return facts;
     });
     for (const facts of verified) this._erase(log, facts);
+    if (checkpoint.size > log.tree.size) log.ahead.push(checkpoint);
     this._forget();
   }
 

@@ -7,6 +7,7 @@ const crypto = require('node:crypto');
 class Refusal extends Error {
   constructor(reason, message) {
     super(message);
+    this.name = 'Refusal';
     this.reason = reason;
   }
 }
