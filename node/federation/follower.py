@@ -252,6 +252,8 @@ class Follower:
             await self._stop_log(log_id, error, skipped)
             return
         self._faults.pop(log_id, None)
+        if taken.owing:
+            self._receipts_due.set()
         if taken.erased:
             await self._scrub()
         if taken.current:

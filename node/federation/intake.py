@@ -30,11 +30,12 @@ EVIDENCE = table(Evidence)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one frame brought."""
+    """What one frame brought; `owing` where the origin must be told of something that needs no scrubbing first."""
 
     entries: int = 0
     erased: int = 0
     current: tuple[int, ...] = ()
+    owing: bool = False
 
 
 def take_batch(conn: Connection, source: Source, batch: federation_pb2.Batch, now_ms: int) -> Taken:
@@ -54,7 +55,9 @@ def take_batch(conn: Connection, source: Source, batch: federation_pb2.Batch, no
             [(entry_id, _receipt_kind(reason)) for entry_id, reason in projection.unprojected],
             now_ms,
         )
-    return Taken(len(applied.stored), len(applied.erased), projection.current)
+    return Taken(
+        len(applied.stored), len(applied.erased), projection.current, bool(projection.unprojected)
+    )
 
 
 def take_prelude(conn: Connection, source: Source, prelude: federation_pb2.Prelude, now_ms: int) -> Taken:
