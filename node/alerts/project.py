@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dief.v1 import handling_pb2
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Integer, bindparam, delete, func, literal, select, update
 
 from node.alerts.bodies import LEDGER_KINDS, Refusal
 from node.alerts.columns import BLANK
@@ -32,6 +32,8 @@ ALERT = table(Alert)
 INDICATOR = table(Indicator)
 UNPROJECTED = table(Unprojected)
 LOG = table(Log)
+ALERT_OF_INDICATOR = INDICATOR.c.id.bitwise_rshift(literal(INDICATOR_BITS, Integer()))
+"""`alert.id` of an index row; a shift is by an INTEGER, also where the value is a BIGINT."""
 
 Prepare = Callable[[StoredEntry, handling_pb2.Audience], Prepared]
 Subject = tuple[str, bytes]

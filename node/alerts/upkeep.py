@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Integer, delete, literal, select
 
 from node.alerts.indicators import facts, keys
 from node.alerts.normal import NORMAL_FORM_VERSION
@@ -26,7 +26,7 @@ from node.ledger.header import parse_header
 from node.ledger.state import split_entry_id
 from node.store.engine import bulk_insert
 from node.store.tables import table
-from node.store.tables.ledger import Entry
+from node.store.tables.ledger import SEQ_BITS, Entry
 
 ENTRY = table(Entry)
 
@@ -73,7 +73,7 @@ def reproject(
         .where(
             UNPROJECTED.c.entry_id > after,
             ENTRY.c.id == UNPROJECTED.c.entry_id,
-            LOG.c.id == ENTRY.c.id.bitwise_rshift(40),
+            LOG.c.id == ENTRY.c.id.bitwise_rshift(literal(SEQ_BITS, Integer())),
         )
         .order_by(UNPROJECTED.c.entry_id)
         .limit(limit)

@@ -19,12 +19,11 @@ from sqlalchemy import Connection, or_, select
 
 from node.alerts.indicators import Fact, facts, item_facts
 from node.alerts.normal import NORMAL_FORMS
-from node.alerts.project import ALERT, INDICATOR
+from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR
 from node.alerts.queries import ENTRY, EVERYBODY
 from node.alerts.reading import event_of, part_of
 from node.alerts.states import Held, view_of
 from node.screening.terms import Ready
-from node.store.tables.alerts import INDICATOR_BITS
 
 MAX_PER_TERM = 500
 _CHUNK = 500
@@ -101,7 +100,7 @@ def _visible_rows(
         .where(
             INDICATOR.c.key.in_(sorted(keys)),
             INDICATOR.c.kind == kind,
-            ALERT.c.id == INDICATOR.c.id.bitwise_rshift(INDICATOR_BITS),
+            ALERT.c.id == ALERT_OF_INDICATOR,
             ALERT.c.held == Held.CONTENT,
             ALERT.c.reader_role.in_(sorted({*EVERYBODY, *reader_roles})),
             or_(ALERT.c.expires_ms.is_(None), ALERT.c.expires_ms > now_ms),

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select
 
 from node.alerts import queries
-from node.alerts.project import ALERT, INDICATOR
+from node.alerts.project import ALERT, ALERT_OF_INDICATOR
 from node.alerts.states import Held
 from node.ledger.logs import HeldLog
 from node.screening import Term, screen
-from node.store.tables.alerts import INDICATOR_BITS
 from tests.support.alerts import minimal_alert
 from tests.support.projected import COMMITTED_MS, Logs, opened, published, revised, withdrawn
 
@@ -143,7 +142,7 @@ def test_an_alert_is_its_highest_unerased_revision_over_all_logs(
 
 def _index_fits(conn: Connection, model: Model) -> None:
     content = select(func.count()).select_from(ALERT).where(ALERT.c.held == Held.CONTENT)
-    indexed = select(func.count(func.distinct(INDICATOR.c.id.bitwise_rshift(INDICATOR_BITS))))
+    indexed = select(func.count(func.distinct(ALERT_OF_INDICATOR)))
     assert conn.execute(content).scalar() == conn.execute(indexed).scalar()
     terms = [Term(d.INDICATOR_KIND_SERIAL, f"EX{n}000{r}") for n in range(ALERTS) for r in range(1, 5)]
     met = {(hit.record.name, hit.record.revision) for hit in screen(conn, terms, NOW_MS).hits}

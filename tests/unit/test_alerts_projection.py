@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from dief.v1 import codes_pb2 as c
@@ -24,10 +22,10 @@ from node.ledger.events import NewEvent
 from node.ledger.state import entry_id
 from node.store.tables.alerts import INDICATOR_BITS
 from tests.support.alerts import minimal_alert, sample_alert
+from tests.support.databases import Databases
 from tests.support.projected import (
     COMMITTED_MS,
     Logs,
-    opened,
     published,
     revised,
     withdrawn,
@@ -39,9 +37,8 @@ UNFOUNDED = c.WITHDRAWAL_REASON_UNFOUNDED
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Logs]:
-    with opened(f"sqlite:///{tmp_path / 'node.db'}") as logs:
-        yield logs
+def held(databases: Databases) -> Logs:
+    return Logs(databases.open())
 
 
 def rows(held: Logs, table: Table) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from dief.v1 import codes_pb2 as c
@@ -22,7 +20,8 @@ from node.ledger.logs import HeldLog
 from node.ledger.state import LogState
 from node.ops.clock import to_timestamp
 from tests.support.alerts import case_pattern, minimal_alert, sample_alert
-from tests.support.projected import COMMITTED_MS, Logs, list_part, opened, published, revised, withdrawn
+from tests.support.databases import Databases
+from tests.support.projected import COMMITTED_MS, Logs, list_part, published, revised, withdrawn
 
 NOW_MS = COMMITTED_MS + 60_000
 ROLES = (0, 1)
@@ -30,9 +29,8 @@ ROLES = (0, 1)
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Logs]:
-    with opened(f"sqlite:///{tmp_path / 'node.db'}") as logs:
-        yield logs
+def held(databases: Databases) -> Logs:
+    return Logs(databases.open())
 
 
 def names(page: Page) -> list[str]:

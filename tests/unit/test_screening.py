@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from dief.v1 import codes_pb2 as c
@@ -19,7 +18,8 @@ from node.alerts.project import INDICATOR
 from node.screening import Hit, Screening, Term, screen
 from node.screening.candidates import MAX_PER_TERM
 from tests.support.alerts import case_pattern, minimal_alert, sample_alert
-from tests.support.projected import COMMITTED_MS, Logs, list_part, opened, published, revised, withdrawn
+from tests.support.databases import Databases
+from tests.support.projected import COMMITTED_MS, Logs, list_part, published, revised, withdrawn
 
 NOW_MS = COMMITTED_MS + 60_000
 LEAD, STRONG, IDENTITY = c.MATCH_STRENGTH_LEAD, c.MATCH_STRENGTH_STRONG, c.MATCH_STRENGTH_IDENTITY
@@ -27,9 +27,8 @@ SERIAL, NAME, DOCUMENT = d.INDICATOR_KIND_SERIAL, d.INDICATOR_KIND_PARTY_NAME, d
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Logs]:
-    with opened(f"sqlite:///{tmp_path / 'node.db'}") as logs:
-        yield logs
+def held(databases: Databases) -> Logs:
+    return Logs(databases.open())
 
 
 def ask(held: Logs, *terms: Term, **reader: tuple[int, ...]) -> Screening:
