@@ -143,7 +143,12 @@ def _create(config: Config, content: Any, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(row, ensure_ascii=False, indent=2))
         return
-    if answer.draft.state == draft_pb2.DRAFT_STATE_RELEASED:
+    if (
+        answer.draft.state == draft_pb2.DRAFT_STATE_RELEASED
+        and answer.draft.action == draft_pb2.DRAFT_ACTION_WITHDRAW
+    ):
+        typer.echo(f"Withdrawn: {row['alert']}. Who has erased it: dief alert receipts {row['alert']}")
+    elif answer.draft.state == draft_pb2.DRAFT_STATE_RELEASED:
         typer.echo(f"Released by rule {row['rule']} as {row['alert']} revision {row['revision']}.")
     else:
         typer.echo(

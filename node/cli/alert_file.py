@@ -155,7 +155,8 @@ types = ["FALSE_END_USER"]
 modus_operandi = ["FORGED_EUC"]
 
 [[items]]
-category = "H_SMALL_ARM_OR_LIGHT_WEAPON"
+category = "SMALL_ARM_OR_LIGHT_WEAPON"         # ATT Article 2(1) and others; then a subtype
+subtype = "RIFLE_OR_CARBINE"
 make = "Example Arms"
 model = "EA-1"
 disposition = "AT_LARGE"

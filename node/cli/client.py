@@ -92,13 +92,11 @@ def as_dief_error(error: Exception) -> DiefError | None:
     diagnosis = call.details() or call.code().name
     mend = "See the node's log for what it refused and why."
     reason = call.code().name
-    if status is not None:
-        for detail in status.details:
-            info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-            if detail.Unpack(info):
-                reason = info.reason
-                mend = f"Reason {info.reason}."
-            elif detail.Unpack(bad):
-                listed = "; ".join(f"{v.field}: {v.description}" for v in bad.field_violations)
-                mend = f"Mend: {listed}"
+    for detail in () if status is None else status.details:
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason = info.reason
+            mend = info.metadata.get("mend", mend)
+        elif detail.Unpack(bad):
+            mend = "\n       ".join(f"{each.field}: {each.description}" for each in bad.field_violations)
     return NodeCallError(diagnosis, mend, reason=reason)

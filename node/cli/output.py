@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -11,6 +12,10 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 
 from node.ops.errors import DiefError
+
+WHOLE = frozenset({"alert", "draft", "state", "last_contact", "checkpoint_time"})
+"""Columns that people copy from or that are useless in pieces: never wrapped."""
+_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})\.\d{3}Z")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +44,8 @@ def emit(
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column.replace("_", " "), overflow="fold")
+        whole = column in WHOLE or column.endswith("_at")
+        shown.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
     for row in listed:
         shown.add_row(*(_cell(row.get(column, "")) for column in columns))
     Console(soft_wrap=False).print(shown)
@@ -89,4 +95,5 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+    text = "" if value is None else str(value)
+    return _MOMENT.sub(r"\1 \2", text)

@@ -112,12 +112,14 @@ def approve(
     row = draft_row(answer.draft)
     if as_json:
         typer.echo(json.dumps(row, ensure_ascii=False, indent=2))
-    elif answer.draft.state == draft_pb2.DRAFT_STATE_RELEASED:
+    elif answer.draft.state != draft_pb2.DRAFT_STATE_RELEASED:
+        typer.echo("Approved; a second person has to approve it too.")
+    elif answer.draft.action == draft_pb2.DRAFT_ACTION_WITHDRAW:
+        typer.echo(f"Withdrawn: {row['alert']}. Who has erased it: dief alert receipts {row['alert']}")
+    else:
         typer.echo(
             f"Released as {row['alert']} revision {row['revision']} to {', '.join(row['recipients'])}."
         )
-    else:
-        typer.echo("Approved; a second person has to approve it too.")
 
 
 @app.command(help='Refuse a draft.\n\nExample: dief release refuse 0191f3c0-... --reason "court restriction"')

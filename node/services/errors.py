@@ -97,7 +97,9 @@ def status_of(error: DiefError) -> status_pb2.Status:
         if error.reason in error_pb2.ErrorReason.keys() or _known(error.reason)
         else "UNAVAILABLE"
     )
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"mend": error.mend})
+    ]
     violations = getattr(error, "violations", ())
     if violations:
         bad = error_details_pb2.BadRequest()
@@ -107,7 +109,9 @@ def status_of(error: DiefError) -> status_pb2.Status:
     if reason in _RETRIES:
         details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_SECONDS)))
     return status_pb2.Status(
-        code=_CODES.get(reason, code_pb2.INTERNAL), message=str(error), details=[_pack(d) for d in details]
+        code=_CODES.get(reason, code_pb2.INTERNAL),
+        message=error.diagnosis,
+        details=[_pack(d) for d in details],
     )
 
 
