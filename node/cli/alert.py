@@ -215,7 +215,7 @@ def list_(
             token = answer.next_page_token
             if not token:
                 break
-    emit(rows, as_json=as_json, columns=LIST_COLUMNS, empty="No alert is held here.")
+    emit(rows, as_json=as_json, columns=LIST_COLUMNS, empty="No alert is held here.", blocks=True)
 
 
 @app.command(help="Follow alerts as they arrive, until Ctrl-C.\n\nExample: dief alert follow --json")

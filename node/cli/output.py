@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from shutil import get_terminal_size
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 from node.ops.errors import DiefError
 
-WHOLE = frozenset({"alert", "draft", "state", "last_contact", "checkpoint_time"})
+WHOLE = frozenset({"log", "state", "stands", "treaty_status", "last_contact", "checkpoint_time"})
 """Columns that people copy from or that are useless in pieces: never wrapped."""
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})\.\d{3}Z")
 
@@ -22,7 +24,12 @@ R = TypeVar("R")
 
 
 def emit(
-    rows: Iterable[Mapping[str, Any]], *, as_json: bool, columns: Sequence[str], empty: str = "Nothing."
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    as_json: bool,
+    columns: Sequence[str],
+    empty: str = "Nothing.",
+    blocks: bool = False,
 ) -> None:
     """Print a listing.
 
@@ -31,6 +38,7 @@ def emit(
         as_json: Print one JSON array instead of a table.
         columns: Keys shown in the table, in order; JSON carries every key.
         empty: Sentence shown instead of an empty table.
+        blocks: Print a block of lines a row, headed by the first column, where identifiers are too long for a table.
     """
     listed = list(rows)
     if as_json:
@@ -38,6 +46,9 @@ def emit(
         return
     if not listed:
         typer.echo(empty)
+        return
+    if blocks:
+        _emit_blocks(listed, columns)
         return
     from rich.console import Console
     from rich.table import Table
@@ -49,6 +60,19 @@ def emit(
     for row in listed:
         shown.add_row(*(_cell(row.get(column, "")) for column in columns))
     Console(soft_wrap=False).print(shown)
+
+
+def _emit_blocks(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    head, *rest = columns
+    width = max(len(column) for column in rest)
+    for row in rows:
+        typer.secho(_cell(row.get(head, "")), bold=True)
+        for column in rest:
+            text = _cell(row.get(column, ""))
+            if text:
+                indent = " " * (width + 6)
+                lines = textwrap.wrap(text, max(40, get_terminal_size().columns - len(indent))) or [""]
+                typer.echo(f"    {column.replace('_', ' '):<{width}}  " + f"\n{indent}".join(lines))
 
 
 def emit_one(value: Mapping[str, Any], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 StateArgument = Annotated[str, typer.Argument(help="ISO 3166-1 alpha-2 code, for example XB.")]
-COLUMNS = ("state", "treaty_status", "stands", "admitted", "lag_entries", "last_contact", "last_error")
+COLUMNS = ("state", "name", "stands", "admitted", "lag_entries", "last_contact", "last_error")
 
 
 def peer_row(peer: operator_pb2.PeerStatus) -> dict[str, Any]:

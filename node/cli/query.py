@@ -102,5 +102,11 @@ def query(
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
-    emit(rows, as_json=False, columns=COLUMNS, empty=f"{peer} holds no alert for us that meets this.")
+    emit(
+        rows,
+        as_json=False,
+        columns=COLUMNS,
+        empty=f"{peer} holds no alert for us that meets this.",
+        blocks=True,
+    )
     typer.echo(f"{len(rows)} alerts, each proven against a checkpoint signed by {peer}.")

@@ -48,7 +48,7 @@ def list_(
             token = answer.next_page_token
             if not token:
                 break
-    emit(rows, as_json=as_json, columns=COLUMNS, empty="No draft waits for a decision.")
+    emit(rows, as_json=as_json, columns=COLUMNS, empty="No draft waits for a decision.", blocks=True)
 
 
 @app.command(

@@ -107,8 +107,9 @@ def screen(
     emit(
         hits,
         as_json=False,
-        columns=("term", "strength", "met", "alert", "why", "weakened_by"),
+        columns=("alert", "term", "met", "where", "strength", "why", "weakened_by", "title"),
         empty="No hit.",
+        blocks=True,
     )
     for line in answer.not_searched:
         typer.secho(f"not searched: term {line}", fg="yellow")
