@@ -25,7 +25,7 @@ import grpc
 from dief.v1 import desk_pb2_grpc, federation_pb2_grpc, operator_pb2, operator_pb2_grpc, registry_pb2_grpc
 from node.store.migrations import migrate
 
-from node.cli.init import make_home
+from node.home import make_home
 from node.identity import roster as roster_rules
 from node.identity import trust_store
 from node.identity.pem import certificates_pem, key_pem

@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from node.cli import pki as commands
-from node.cli.init import make_home
+from node.home import make_home
 from node.identity import pem
 from node.identity.authoring import from_card
 from node.identity.certificates import spiffe_id_of

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from node.cli import pki as pki_commands
 from node.cli import roster as commands
-from node.cli.init import make_home
+from node.home import make_home
 from node.identity import dsse, roster, trust_store
 from node.identity.credentials import NationalCredentials
 from node.ops.clock import now_ms
