@@ -270,6 +270,7 @@ class Node:
         if await self._store.run_scrub():
             self._scrubbed = erasures
             await self._store.run_write(lambda conn: receipts.mark_scrubbed(conn, before))
+            self._peers.wake_receipts()
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()

@@ -40,7 +40,7 @@ STATES = {
 POLICY = """\
 [[rule]]
 name = "persons-are-named"
-when = "draft.personal_data && draft.action != 'WITHDRAW'"
+when = "alert.parties.exists(p, p.kind == 'PERSON') && draft.action != 'WITHDRAW'"
 outcome = "ask"
 legal_basis = "Data Protection Act, section 7 (demonstration)"
 

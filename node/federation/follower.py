@@ -95,6 +95,10 @@ class Follower:
         self._receipts_due = asyncio.Event()
         self._log = log.bind(peer=peer)
 
+    def wake_receipts(self) -> None:
+        """Receipts that this follower owes may have become sendable."""
+        self._receipts_due.set()
+
     async def run(self) -> None:
         """Follow for ever."""
         while True:

@@ -55,9 +55,7 @@ def take_batch(conn: Connection, source: Source, batch: federation_pb2.Batch, no
             [(entry_id, _receipt_kind(reason)) for entry_id, reason in projection.unprojected],
             now_ms,
         )
-    return Taken(
-        len(applied.stored), len(applied.erased), projection.current, bool(projection.unprojected)
-    )
+    return Taken(len(applied.stored), len(applied.erased), projection.current, bool(projection.unprojected))
 
 
 def take_prelude(conn: Connection, source: Source, prelude: federation_pb2.Prelude, now_ms: int) -> Taken:

@@ -42,6 +42,11 @@ class Peers:
         running = self._running.get(state)
         return None if running is None else running[0]
 
+    def wake_receipts(self) -> None:
+        """Erased bytes have left the files: every follower looks for receipts that it may send now."""
+        for follower, _ in self._running.values():
+            follower.wake_receipts()
+
     def _adjust(self) -> None:
         wanted = followable(self._trust.state, self._own_state)
         for state in list(self._running):
