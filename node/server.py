@@ -29,13 +29,14 @@ from node.federation.feed import Feed
 from node.federation.follower import Follower
 from node.federation.peers import Peers
 from node.federation.rosters import RosterFetcher
+from node.federation.startup import StartupComparison
 from node.federation.trust import LiveTrust
 from node.identity.credentials import NationalCredentials, NodeCredentials
 from node.identity.errors import NoRosterError
 from node.identity.pem import read_ed25519_key
 from node.identity.renewal import Renewer, way_of
 from node.ledger.anchor import Anchor
-from node.ledger.checkpoint import Ed25519NoteSigner, trust_domain
+from node.ledger.checkpoint import Ed25519NoteSigner, Ed25519NoteVerifier, trust_domain
 from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms
 from node.ops.errors import DiefError
@@ -86,13 +87,15 @@ class Node:
         self._store = Store.open(settings.database_url)
         migrate(self._store)
         self._trust = LiveTrust(self._store, state)
+        anchor = Anchor(settings.path(settings.log.anchor))
+        signer = Ed25519NoteSigner(
+            trust_domain(federation, state), read_ed25519_key(settings.path(settings.log.key))
+        )
         self._writer = LogWriter(
             federation=federation,
             origin=state,
-            signer=Ed25519NoteSigner(
-                trust_domain(federation, state), read_ed25519_key(settings.path(settings.log.key))
-            ),
-            anchor=Anchor(settings.path(settings.log.anchor)),
+            signer=signer,
+            anchor=anchor,
             members=self._trust.members,
         )
         self._feed = Feed(self._writer, self._trust)
@@ -128,6 +131,16 @@ class Node:
         )
         self._rosters = RosterFetcher(self._store, self._trust, self._channel_credentials)
         self._peers = Peers(own_state=state, trust=self._trust, make_follower=self._follower)
+        self._startup = StartupComparison(
+            store=self._store,
+            writer=self._writer,
+            anchor=anchor,
+            trust=self._trust,
+            credentials=self._channel_credentials,
+            own_state=state,
+            federation=federation,
+            verifier=Ed25519NoteVerifier(signer.name, signer.public_key),
+        )
         self._limits = Limits(streams=renewal.max_streams_per_peer, calls=renewal.max_calls_per_peer)
         self._started_ms = now_ms()
         self._scrubbed = -1
@@ -166,6 +179,7 @@ class Node:
             ("scrub", _every(SCRUB_EVERY_S, self._scrub)),
             ("trust", _every(TRUST_POLL_S, self._trust.refresh_if_changed)),
             ("renewal", _every(RENEWAL_EVERY_S, self._renew)),
+            ("startup", self._startup.run()),
         ]
         if settings.federation.follow:
             jobs.append(("peers", self._peers.run()))
@@ -218,7 +232,7 @@ class Node:
                 writer=self._writer,
                 guard=guard,
                 limits=self._limits,
-                resume_signing=self._resume_signing,
+                resume_signing=self._startup.resume,
             ),
             server,
         )
@@ -252,10 +266,6 @@ class Node:
         if view is None:
             raise NoRosterError("This node trusts no roster yet.")
         return self._own.channel(view.bundle(state))
-
-    async def _resume_signing(self, _actor: str, _reason: str) -> list[bytes]:
-        self._writer.resume()
-        return []
 
     async def _resign(self) -> None:
         await self._store.run_write(lambda conn: self._writer.resign(conn, now_ms() - RESIGN_OLDER_THAN_MS))

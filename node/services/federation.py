@@ -434,9 +434,12 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         await self._trail.record(ranges)
 
     def _readable(self, conn: Any, peer: PeerIdentity, log_id: bytes) -> HeldLog:
+        """An own log that the peer may hold, or the peer's own log as this node holds it (it may have lost it)."""
         held = self._feed.readable_log(conn, peer.state, log_id)
         if held is None:
-            raise LogNotFoundError("There is no such log.")
+            held = logs.load(conn, log_id)
+            if held is None or held.own or held.origin != peer.state:
+                raise LogNotFoundError("There is no such log.")
         return held
 
 

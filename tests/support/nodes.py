@@ -23,7 +23,6 @@ from typing import Any, Self
 
 import grpc
 from dief.v1 import desk_pb2_grpc, federation_pb2_grpc, operator_pb2, operator_pb2_grpc, registry_pb2_grpc
-from node.store.migrations import migrate
 
 from node.home import make_home
 from node.identity import roster as roster_rules
@@ -33,6 +32,7 @@ from node.identity.pki import Credential
 from node.ops import settings as node_settings
 from node.ops.clock import now_ms
 from node.store.engine import Store
+from node.store.migrations import migrate
 from tests.support.pki import DevFederation
 from tests.support.waiting import until
 
@@ -111,8 +111,8 @@ class NodeProcess:
                     trust_store.admit(conn, state, None, "test")
         store.close()
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start the process; by default wait until it answers its operator."""
+    def start(self, *, wait: bool = True, signing: bool = True) -> None:
+        """Start the process; by default wait until it answers its operator, and signs unless `signing` is False."""
         log = (self.home / "node.log").open("ab")
         with log:
             self._process = subprocess.Popen(
@@ -122,9 +122,15 @@ class NodeProcess:
                 env={**os.environ, **self.environment},
             )
         if wait:
-            until(self._answers, f"{self.state} answering; its log: {self.log_tail()}", seconds=START_SECONDS)
+            ready = self.ready if signing else self.answers
+            until(ready, f"{self.state} ready; its log: {self.log_tail()}", seconds=START_SECONDS)
 
-    def _answers(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it answers its operator and may sign."""
+        return self.answers() and not self.status().signing_paused
+
+    def answers(self) -> bool:
+        """Whether it answers its operator."""
         if self._process is not None and self._process.poll() is not None:
             raise RuntimeError(f"{self.state} ended with {self._process.returncode}: {self.log_tail()}")
         with socket.create_connection(("127.0.0.1", self.national_port), timeout=1):
@@ -241,7 +247,7 @@ class Federation:
         for node in chosen:
             node.start(wait=False)
         for node in chosen:
-            until(node._answers, f"{node.state} answering; its log: {node.log_tail()}", seconds=START_SECONDS)
+            until(node.ready, f"{node.state} ready; its log: {node.log_tail()}", seconds=START_SECONDS)
 
     def __enter__(self) -> Self:
         return self
