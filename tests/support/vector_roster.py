@@ -28,6 +28,7 @@ from dief.v1.roster_pb2 import (
 )
 
 from node.identity import dsse
+from node.identity.view import TrustParts
 from node.ops.clock import to_timestamp
 from tests.support.vector_log import FEDERATION, OPENED_MS, fixed, private_key
 
@@ -129,6 +130,10 @@ def rosters() -> dict[str, Any]:
         "decimal ASCII; keyid = hex SHA-256 of the raw public key. Version 2 needs two ACTIVE keys of version 1 and "
         "two ACTIVE keys of its own. `refused` are refused where version 1 is trusted.",
         "payload_type": dsse.PAYLOAD_TYPE,
+        "trust_digests": {
+            one.state: TrustParts.of(one).digest(one.state).hex()
+            for one in Roster.FromString(second).participants
+        },
         "keys": [
             {
                 "label": label,

@@ -1,0 +1,178 @@
+"""What this machine could do at best, and what a naive design does, with the same entries from the same origin.
+
+- Limit: one process takes the stream over mTLS, parses each batch, hashes every entry twice, checks one signature a
+  batch, and writes entry, alert and indicators to the same tables with the bare driver, a commit a batch, FULL.
+  It validates nothing, so its index keys are bytes of the hashes.
+- Naive: objects of an ORM, one commit and one signature check an alert, from entries at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from dief.v1 import federation_pb2, federation_pb2_grpc
+from sqlalchemy import Engine, create_engine, event
+from sqlmodel import Session
+
+from node.bench.pair import FEDERATION, SEPARATE, Pair, Progress, credentials
+from node.ledger.checkpoint import Ed25519NoteVerifier, open_checkpoint, trust_domain
+from node.ledger.state import GENESIS
+from node.store import engine
+from node.store.engine import Store
+from node.store.tables.alerts import INDICATOR_BITS, Alert, Indicator
+from node.store.tables.ledger import SEQ_BITS, Entry
+
+_KEYS = struct.Struct(">11q").unpack_from
+"""A sample has 11 distinct indicators; 88 of the 96 bytes of two digests and a salt make their keys."""
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    f"cache_size = -{engine.WRITER_CACHE_KIB}",
+    f"wal_autocheckpoint = {engine.WAL_CHECKPOINT_PAGES}",
+)
+
+
+def limit_per_s(pair: Pair, verifier: Ed25519NoteVerifier, progress: Progress) -> float:
+    """Entries a second that the composite limit reaches."""
+    path = pair.folder / "limit.db"
+    _make_tables(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for pragma in _PRAGMAS:
+            database.execute(f"PRAGMA {pragma}")
+        count = 0
+        begun = time.perf_counter()
+        for batch in _batches(pair):
+            open_checkpoint(
+                batch.checkpoint, [verifier], federation=FEDERATION, origin="XA", log_id=batch.log_id
+            )
+            _write(database, _rows(batch))
+            count += len(batch.entries)
+            progress(len(batch.entries))
+        return count / (time.perf_counter() - begun)
+
+
+def naive_per_s(pair: Pair, count: int, progress: Progress) -> float:
+    """Alerts a second that the naive design reaches."""
+    path = pair.folder / "naive.db"
+    _make_tables(path)
+    first = next(_batches(pair))
+    entries = [entry for entry in first.entries if entry.salt][1 : count + 1]
+    key = Ed25519PrivateKey.generate()
+    signatures = [key.sign(entry.header) for entry in entries]
+    public = key.public_key()
+    naive = _engine(path)
+    begun = time.perf_counter()
+    with Session(naive) as session:
+        for seq, (entry, signature) in enumerate(zip(entries, signatures, strict=True), 1):
+            public.verify(signature, entry.header)
+            rows = _entry_rows(1, seq, entry)
+            for table, columns in zip((Entry, Alert, Indicator), rows, strict=True):
+                names = table.__table__.columns.keys()  # type: ignore[attr-defined]
+                for row in columns:
+                    session.add(table(**dict(zip(names, row, strict=True))))
+            session.commit()
+            progress(1)
+    elapsed = time.perf_counter() - begun
+    naive.dispose()
+    return len(entries) / elapsed
+
+
+def origin_verifier(public_key: bytes) -> Ed25519NoteVerifier:
+    """Verifier of the origin's checkpoints."""
+    return Ed25519NoteVerifier(trust_domain(FEDERATION, "XA"), public_key)
+
+
+def _batches(pair: Pair) -> Iterator[federation_pb2.Batch]:
+    folder = pair.follower.home / "pki"
+    shown = credentials(folder, "federation-ca", "node", pair.origin.home / "pki")
+    with grpc.secure_channel(pair.origin.endpoint, shown, SEPARATE) as channel:
+        stub = federation_pb2_grpc.FederationServiceStub(channel)
+        call = stub.Follow(federation_pb2.FollowRequest(roster_version=1, software="bench"))
+        for frame in call:
+            match frame.WhichOneof("frame"):
+                case "batch":
+                    yield frame.batch
+                case "caught_up":
+                    break
+        call.cancel()
+
+
+Rows = tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]]]
+
+
+def _rows(batch: federation_pb2.Batch) -> Rows:
+    entries: Rows = ([], [], [])
+    for seq, entry in enumerate(batch.entries, batch.first_seq):
+        for whole, part in zip(entries, _entry_rows(1, seq, entry), strict=True):
+            whole += part
+    return entries
+
+
+def _entry_rows(log_pk: int, seq: int, entry: Any) -> Rows:
+    """Rows of one entry in the order of the tables' columns."""
+    header, salt, body = entry.header, entry.salt, entry.body
+    leaf = hashlib.sha256(b"\0" + header).digest()
+    digest = hashlib.sha256(salt + body).digest()
+    key = log_pk << SEQ_BITS | seq
+    row = (key, header, salt, body)
+    if seq == 0:
+        return [row], [], []
+    alert = (
+        seq,
+        seq,
+        key,
+        log_pk,
+        "XA",
+        digest[:16],
+        1,
+        False,
+        GENESIS,
+        3,
+        0,
+        seq,
+        seq,
+        None,
+        1,
+        1,
+        1,
+        1,
+        1,
+        " XB ",
+    )
+    base = seq << INDICATOR_BITS
+    return [row], [alert], [(base + n, value, 1) for n, value in enumerate(_KEYS(leaf + digest + salt))]
+
+
+def _write(database: sqlite3.Connection, rows: Rows) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    for table, values in zip(("entry", "alert", "indicator"), rows, strict=True):
+        if values:
+            marks = ", ".join("?" * len(values[0]))
+            database.executemany(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608 - names are ours
+    database.execute("COMMIT")
+
+
+def _make_tables(path: Path) -> None:
+    store = Store.open(f"sqlite:///{path}")
+    store.create_all()
+    store.close()
+
+
+def _engine(path: Path) -> Engine:
+    made = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(made, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    return made
