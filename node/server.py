@@ -23,8 +23,11 @@ from dief.v1 import (
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy import Connection
 
+from node import audit
 from node.federation import receipts
+from node.federation.expiry import erase_expired
 from node.federation.feed import Feed
 from node.federation.follower import Follower
 from node.federation.peers import Peers
@@ -41,7 +44,7 @@ from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms
 from node.ops.errors import DiefError
 from node.ops.settings import Settings
-from node.release import Policy, ReleaseDesk
+from node.release import Policy, ReleaseDesk, forget_content
 from node.services.desk import DeskServicer
 from node.services.federation import FederationServicer, News
 from node.services.guard import FederationGuard, NationalGuard
@@ -57,6 +60,7 @@ RESIGN_OLDER_THAN_MS = 3_600_000 - 300_000
 SCRUB_EVERY_S = 1
 TRUST_POLL_S = 5
 RENEWAL_EVERY_S = 600
+EXPIRY_EVERY_S = 60
 DRAIN_SECONDS = 5
 MAX_MESSAGE_BYTES = 8 << 20
 SERVER_OPTIONS = [
@@ -180,6 +184,7 @@ class Node:
             ("trust", _every(TRUST_POLL_S, self._trust.refresh_if_changed)),
             ("renewal", _every(RENEWAL_EVERY_S, self._renew)),
             ("startup", self._startup.run()),
+            ("expiry", _every(EXPIRY_EVERY_S, self._expire)),
         ]
         if settings.federation.follow:
             jobs.append(("peers", self._peers.run()))
@@ -281,6 +286,19 @@ class Node:
             self._scrubbed = erasures
             await self._store.run_write(lambda conn: receipts.mark_scrubbed(conn, before))
             self._peers.wake_receipts()
+
+    async def _expire(self) -> None:
+        def work(conn: Connection) -> int:
+            uuids = erase_expired(conn, now_ms())
+            if uuids:
+                forget_content(conn, uuids)
+                audit.record(
+                    conn, actor="node", action=audit.AuditAction.EXPIRED, detail={"alerts": len(uuids)}
+                )
+            return len(uuids)
+
+        if await self._store.run_write(work):
+            self._scrubbed = -1
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
