@@ -47,7 +47,7 @@ def checkpoint_vectors(log: WorkedLog) -> dict[str, Any]:
         "something behind it": good.note + b"\n",
         "empty": b"",
     }
-    refused = [
+    refused: list[dict[str, Any]] = [
         *(
             {"name": name, "refusal": "CHECKPOINT_MALFORMED", "note": note}
             for name, note in malformed.items()
