@@ -8,7 +8,8 @@ Rules:
 - With a watermark, a run begins behind the last (watermark, key) *less the overlap*, because a row that commits
   late carries an older mark. Once the overlap has passed since the newest mark was first seen, that window is
   read again only if rows have joined it (or, where it fits into one page, have left it); so a bulk update that
-  gives 200,000 rows one mark is not read again for ever, and a row that joins them late still arrives.
+  gives 200,000 rows one mark is not read again for ever, and a row that joins them late still arrives. What this
+  misses: a row that joins the window between the same two runs in which another one leaves it.
 - Rows without a watermark are read in every run. Rows without a key are yielded with a fault.
 - Without a watermark every run is a complete pass; it can be resumed at its last key.
 

@@ -51,8 +51,10 @@ def rows(
         del given["table"]
     checked = SqlSettings.model_validate(given)
     source = SqlSource(checked, checked.url or "", lambda: now)
-    parts = list(source.read(cursor))
-    source.close()
+    try:
+        parts = list(source.read(cursor))
+    finally:
+        source.close()
     last = Cursor.decode(parts[-1].cursor.encode(), "sql") if parts else cursor
     return [part for part in parts if isinstance(part, Row)], last
 
@@ -71,12 +73,14 @@ def test_typed_rows_come_incrementally_with_ties_and_late_rows(registry: sa.Engi
                 " SELECT '00000000-0000-0000-0000-000000000001', max(updated_at) FROM firearm"
             )
         )
+    late, cursor = rows(registry, cursor, 1200.0, **marked)
+    assert "00000000-0000-0000-0000-000000000001" in {row.key for row in late}
+    with registry.begin() as conn:
         conn.execute(
             sa.text("UPDATE firearm SET deleted_at = now(), updated_at = now() WHERE serials[1] = 'S7'")
         )
-    late, _ = rows(registry, cursor, 1200.0, **marked)
-    assert "00000000-0000-0000-0000-000000000001" in {row.key for row in late}
-    assert [row.deleted for row in late if row.values["serials"] == ["S7", ""]] == [True]
+    gone, _ = rows(registry, cursor, 1300.0, **marked)
+    assert [row.deleted for row in gone if row.values["serials"] == ["S7", ""]] == [True]
 
 
 def test_complete_pass_over_a_query_resumes_at_its_key(registry: sa.Engine) -> None:
