@@ -6,6 +6,7 @@ Rules:
 - A record that no longer calls for an alert withdraws what it was released as, or drops its open draft.
 - What was held, or ended otherwise than by its registry, is told again by a person only.
 - A record that breaks a rule is refused by itself: nothing of it is stored, the others are (I10).
+- While nothing may be signed the whole batch fails and comes again: that is no fault of a record.
 - Records, drafts, releases and the cursor behind them commit together (I5).
 - What rules release of one batch is appended together: one signature an audience, not one a record.
 """
@@ -20,6 +21,7 @@ from dief.v1 import draft_pb2, registry_pb2
 from sqlalchemy import Connection, Row, select, update
 
 from node.identity.spiffe import SpiffeId
+from node.ledger.errors import SigningPausedError
 from node.ops.errors import DiefError
 from node.release import policy as policies
 from node.release import rows
@@ -67,6 +69,9 @@ class RegistryIntake:
             records: In the order of the registry.
             cursor: Opaque; stored with the batch.
             now_ms: This node's clock.
+
+        Raises:
+            SigningPausedError: Nothing was taken; hand the batch in again later.
         """
         stream_id = _stream(conn, registry, stream)
         outcomes: list[Outcome] = []
@@ -195,6 +200,8 @@ class RegistryIntake:
         try:
             with conn.begin_nested():
                 self._desk.releaser.release(conn, [rows.by_id(conn, key) for key, _ in waiting], actor="node")
+        except SigningPausedError:
+            raise
         except DiefError:
             for key, outcome in waiting:
                 self._release_one(conn, key, outcome)
@@ -203,9 +210,12 @@ class RegistryIntake:
         try:
             with conn.begin_nested():
                 self._desk.releaser.release(conn, [rows.by_id(conn, key)], actor="node")
+        except SigningPausedError:
+            raise
         except DiefError as error:
             outcome.result, outcome.error = REFUSED, error
-            conn.execute(update(RECORD).where(RECORD.c.draft_id == key).values(content_hash=bytes(32)))
+            undone = {"content_hash": bytes(32), "withdrawn": False}
+            conn.execute(update(RECORD).where(RECORD.c.draft_id == key).values(**undone))
             self._desk.supersede(conn, key)
 
 

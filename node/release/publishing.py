@@ -7,7 +7,8 @@ Rules:
   revision before and all its list parts (I6). Moving to another audience is the same: told there, erased here.
 - A withdrawal is appended to each log that holds something of the alert, closed or not.
 - Drafts of one batch that go to one log are appended together: one signature.
-- Nothing here fails once something is appended: what could is checked before.
+- Nothing fails for one draft once something is appended: `check_erasable` is asked about all of them before. What is
+  rolled back after signing would leave a signature in the anchor that the store lacks (I4).
 
 Source: design.md 3 (I1, I2, I6), 4, 8.
 """
@@ -89,12 +90,10 @@ def tell(conn: Connection, writer: LogWriter, own_state: str, tellings: Sequence
         Where each went, in order.
 
     Raises:
-        SigningPausedError: Nothing was appended.
-        LogClosedError: A log that would have to erase is stopped; nothing was appended.
+        SigningPausedError: Roll the whole transaction back.
     """
     groups: defaultdict[bytes, list[Telling]] = defaultdict(list)
     for telling in tellings:
-        _check_erasable(telling.before)
         groups[audience_key(telling.audience)].append(telling)
     placed: dict[bytes, Placed] = {}
     for key, group in groups.items():
@@ -116,7 +115,6 @@ def withdraw(
     audiences: dict[bytes, handling_pb2.Audience] = {}
     for withdrawing in withdrawings:
         before = withdrawing.before
-        _check_erasable(before)
         body = event_pb2.AlertWithdrawn(reason=withdrawing.reason)  # type: ignore[arg-type]
         for log_id, log in before.logs.items():
             # A log closed for lost state takes nothing any more: its successor says it and erases into it.
@@ -145,7 +143,12 @@ def withdraw(
     return [placed[withdrawing.before.uuid] for withdrawing in withdrawings]
 
 
-def _check_erasable(before: OwnAlert | None) -> None:
+def check_erasable(before: OwnAlert | None) -> None:
+    """Whether every log that holds something of an alert would erase it.
+
+    Raises:
+        LogClosedError: One is stopped.
+    """
     if before is not None and any(log.state is LogState.EVIDENCE for log in before.logs.values()):
         raise LogClosedError(
             "A log that holds this alert is stopped by evidence against it.",

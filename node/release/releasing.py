@@ -25,7 +25,7 @@ from node.release import rows
 from node.release.audiences import Members, narrow, recipients
 from node.release.content import checked
 from node.release.errors import AlertEndedError, AlertNotFoundError, StaleDraftError
-from node.release.publishing import Placed, Telling, Withdrawing, tell, withdraw
+from node.release.publishing import Placed, Telling, Withdrawing, check_erasable, tell, withdraw
 from node.release.rows import DRAFT, RECORD, DraftRecord, draft_name
 from node.release.sensitivity import Stripped, strip
 from node.release.standing import OwnAlert, own_alert
@@ -113,7 +113,8 @@ class Releaser:
 
         Raises:
             ReleaseError: A draft may not leave as it is; nothing was appended.
-            LedgerError: See node.release.publishing.tell.
+            LogClosedError: A log that would have to erase is stopped; nothing was appended.
+            SigningPausedError: Nothing can be signed now; roll the whole transaction back.
         """
         tellings = [self._telling(conn, draft) for draft in drafts if draft.action != WITHDRAW]
         withdrawings = [
@@ -121,6 +122,10 @@ class Releaser:
             for draft in drafts
             if draft.action == WITHDRAW
         ]
+        for before in [telling.before for _, telling, _ in tellings] + [
+            each.before for _, each in withdrawings
+        ]:
+            check_erasable(before)
         placed = tell(conn, self.writer, self.own_state, [telling for _, telling, _ in tellings])
         for (draft, telling, to), place in zip(tellings, placed, strict=True):
             self._note(conn, draft, telling.uuid, telling.revision, to, place, actor, decided_by)
