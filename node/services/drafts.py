@@ -1,10 +1,14 @@
-"""The draft half of DeskService: one transaction a call, on the release desk."""
+"""The draft half of DeskService: one transaction a call, on the release desk.
+
+Reading a draft is reading an alert's content: it is recorded like that (I8).
+"""
 
 from __future__ import annotations
 
 from dief.v1 import desk_pb2, draft_pb2
 from sqlalchemy import Connection
 
+from node import audit
 from node.identity.spiffe import SpiffeId
 from node.release import ReleaseDesk, reading, rows
 from node.store.engine import Store
@@ -22,14 +26,26 @@ async def create(
 
 
 async def get(
-    store: Store, desk: ReleaseDesk, request: desk_pb2.GetDraftRequest, _caller: SpiffeId
+    store: Store, desk: ReleaseDesk, request: desk_pb2.GetDraftRequest, caller: SpiffeId
 ) -> draft_pb2.Draft:
     """One draft as it would leave."""
-    return await store.run_read(lambda conn: reading.show(conn, desk.releaser, rows.find(conn, request.name)))
+
+    def work(conn: Connection) -> draft_pb2.Draft:
+        draft = reading.show(conn, desk.releaser, rows.find(conn, request.name))
+        audit.record(
+            conn,
+            actor=str(caller),
+            action=audit.AuditAction.READ,
+            subject=draft.name,
+            detail={"etag": draft.etag, "alert": draft.alert.name},
+        )
+        return draft
+
+    return await store.run_write(work)
 
 
 async def list_(
-    store: Store, desk: ReleaseDesk, request: desk_pb2.ListDraftsRequest, _caller: SpiffeId
+    store: Store, desk: ReleaseDesk, request: desk_pb2.ListDraftsRequest, caller: SpiffeId
 ) -> desk_pb2.ListDraftsResponse:
     """A page of drafts, newest first."""
 
@@ -37,9 +53,19 @@ async def list_(
         drafts, token = reading.show_page(
             conn, desk.releaser, list(request.states), request.page_size, request.page_token
         )
+        audit.record(
+            conn,
+            actor=str(caller),
+            action=audit.AuditAction.LISTED,
+            detail={
+                "count": len(drafts),
+                "first": drafts[0].name if drafts else "",
+                "last": drafts[-1].name if drafts else "",
+            },
+        )
         return desk_pb2.ListDraftsResponse(drafts=drafts, next_page_token=token)
 
-    return await store.run_read(work)
+    return await store.run_write(work)
 
 
 async def approve(
