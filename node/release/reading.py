@@ -1,4 +1,4 @@
-"""Drafts as officers and approvers read them: as they would leave, without what is stripped.
+"""Drafts as officers and approvers read them: as they would leave or left, without what is stripped.
 
 Answers are bounded: a page of drafts ends where it has about 2 MiB, and further items are given up to 1 MiB.
 """
@@ -19,7 +19,7 @@ from node.release.audiences import NobodyLeftError
 from node.release.errors import PageTokenError
 from node.release.releasing import WITHDRAW, Releaser
 from node.release.rows import DraftRecord, draft_name
-from node.release.standing import own_alert
+from node.release.standing import own_alert, told_at
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 500
@@ -93,6 +93,10 @@ def _shown(
         draft.released_alert = draft.alert.name
         draft.released_at.CopyFrom(to_timestamp(row.released_ms))
         draft.alert.revision = row.released_revision
+        told = told_at(conn, row.released_log, row.released_seq) if row.content is not None else None
+        if told is not None:
+            draft.alert.handling.CopyFrom(told.handling)
+            draft.audience.CopyFrom(told.handling.audience)
     elif row.action == WITHDRAW and row.alert_uuid is not None:
         about = own_alert(conn, releaser.own_state, row.alert_uuid)
         members = () if about is None else about.members()

@@ -12,7 +12,7 @@ from node.alerts.reading import alert_of
 from node.alerts.states import Held, name_of
 from node.ledger import logs
 from node.ledger.logs import HeldLog
-from node.ledger.state import split_entry_id
+from node.ledger.state import entry_id, split_entry_id
 from node.release.errors import AlertEndedError
 from node.store.tables import table
 from node.store.tables.alerts import Alert
@@ -93,3 +93,12 @@ def content_of(conn: Connection, own_state: str, alert: OwnAlert) -> DiversionAl
     if alert.entry_id is not None:
         body = conn.execute(select(ENTRY.c.body).where(ENTRY.c.id == alert.entry_id)).scalar_one()
     return DiversionAlert(name=name_of(own_state, alert.uuid)) if body is None else alert_of(body)
+
+
+def told_at(conn: Connection, log_id: bytes, seq: int) -> DiversionAlert | None:
+    """What one entry of an own log told, None where it is erased."""
+    log = logs.load(conn, log_id)
+    if log is None:
+        return None
+    body = conn.execute(select(ENTRY.c.body).where(ENTRY.c.id == entry_id(log.pk, seq))).scalar_one_or_none()
+    return None if body is None else alert_of(body)

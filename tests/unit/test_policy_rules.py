@@ -94,7 +94,9 @@ def test_a_rule_narrows_and_shortens() -> None:
     verdict = decide(
         rule("auto", only_states='["XB", "XD"]', exclude_states='["XD"]', expiry_days="30"), facts()
     )
-    assert (verdict.only_states, verdict.exclude_states, verdict.expiry_days) == ({"XB", "XD"}, {"XD"}, 30)
+    assert verdict.only_states == frozenset({"XB", "XD"})
+    assert verdict.exclude_states == frozenset({"XD"})
+    assert verdict.expiry_days == 30
 
 
 def test_outcomes_are_ordered_by_strictness() -> None:

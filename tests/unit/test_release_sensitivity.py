@@ -30,7 +30,7 @@ def fill(part: Message) -> None:
             setattr(part, field.name, value(field))
 
 
-def value(field: FieldDescriptor) -> Any:
+def value(field: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_STRING:
         return "x"
     return b"x" if field.type == FieldDescriptor.TYPE_BYTES else 1
