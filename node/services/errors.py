@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from node.alerts.bodies import field_path
 from node.ops.counters import refused
 from node.ops.errors import DiefError
 
@@ -86,7 +87,7 @@ def validate(request: Message) -> None:
     violations = protovalidate.collect_violations(request)
     if violations:
         raise InvalidRequestError(
-            (_path(violation.proto.field), violation.proto.message) for violation in violations
+            (field_path(violation), violation.proto.message) for violation in violations
         )
 
 
@@ -132,11 +133,3 @@ def _pack(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
-
-
-def _path(field: Any) -> str:
-    parts = []
-    for element in field.elements:
-        index = f"[{element.index}]" if element.HasField("index") else ""
-        parts.append(f"{element.field_name}{index}")
-    return ".".join(parts)
