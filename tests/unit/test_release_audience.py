@@ -13,6 +13,7 @@ from dief.v1.alert_pb2 import DiversionAlert
 from sqlalchemy import select
 
 from node.ledger import logs
+from node.ledger.state import LogState
 from node.ledger.storing import ENTRY
 from node.ops.clock import from_timestamp, now_ms
 from node.release import Policy, reading, rows
@@ -25,6 +26,7 @@ from node.release.errors import (
     StaleDraftError,
 )
 from node.release.intake import RegistryIntake
+from tests.support import release as support
 from tests.support.release import ANNA, BERT, OFFICER, REGISTRY, Desk, content, members, rule
 
 PARTIES = handling_pb2.Audience(kind=handling_pb2.AUDIENCE_KIND_STATES_PARTIES)
@@ -133,12 +135,13 @@ def test_a_rule_that_leaves_nobody_holds_the_draft(tmp_path: Path) -> None:
 
 
 def test_i2_a_state_that_joins_while_a_draft_waits_is_not_let_in_by_a_rule_that_names_others(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = Desk(tmp_path, rule("ask", only_states='["XB"]'))
+    desk = Desk(tmp_path, rule("ask", only_states='["XB", "XE"]'))
     made = desk.draft(to_parties())
-    done = desk.approve(made, ANNA)
-    assert list(done.recipients) == ["XB"]
+    monkeypatch.setattr(support, "MEMBERS", ("XA", "XB", "XD", "XE"))
+    assert list(desk.approve(made, ANNA).recipients) == ["XB", "XE"]
+    assert {states for states, _ in kinds(desk)} == {("XA", "XB", "XE")}
 
 
 def test_i2_a_policy_that_became_stricter_narrows_what_waits(tmp_path: Path) -> None:
@@ -428,3 +431,66 @@ def test_i1_content_that_went_out_of_date_while_it_waited_does_not_leave(tmp_pat
     with pytest.raises(InvalidDraftError):
         desk.approve(made, ANNA)
     assert desk.entries() == 0
+
+
+# -- logs that take nothing any more -----------------------------------------------------------------------------------
+
+
+def lose(desk: Desk) -> bytes:
+    """Close the only log as if its state were lost; its id."""
+    with desk.store.write() as conn:
+        (found,) = logs.load_all(conn, own=True)
+        found.state = LogState.LOST
+        found.save(conn)
+        return found.log_id
+
+
+def last_erasures(desk: Desk) -> list[tuple[str, bytes, int]]:
+    """Kind, and what each erases, of the newest entry that erases anything."""
+    with desk.store.read() as conn:
+        headers = [
+            log_pb2.EntryHeader.FromString(raw)
+            for raw in conn.execute(select(ENTRY.c.header).order_by(ENTRY.c.id)).scalars()
+        ]
+    header = [each for each in headers if each.erases][-1]
+    return [(log_pb2.EventKind.Name(header.kind), erased.log_id, erased.seq) for erased in header.erases]
+
+
+def test_i6_what_stands_in_a_lost_log_is_withdrawn_and_erased_from_its_successor(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rule("auto"))
+    name = desk.draft(content("GONE")).released_alert
+    lost = lose(desk)
+    assert withdraw(desk, name).state == draft_pb2.DRAFT_STATE_RELEASED
+    assert last_erasures(desk) == [("EVENT_KIND_ALERT_WITHDRAWN", lost, 1)]
+    assert b"GONE" not in desk.bodies()
+
+
+def test_i6_what_stands_in_a_lost_log_is_revised_in_its_successor(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rule("auto"))
+    name = desk.draft(content("OLD")).released_alert
+    lost = lose(desk)
+    desk.draft(revision_of(name, content("NEW")))
+    assert last_erasures(desk) == [("EVENT_KIND_ALERT_REVISED", lost, 1)]
+    assert b"OLD" not in desk.bodies()
+    assert b"NEW" in desk.bodies()
+
+
+def test_i6_a_state_that_joins_opens_an_epoch_and_the_alert_is_revised_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path, rule("auto"))
+    name = desk.draft(to_parties("OLD")).released_alert
+    monkeypatch.setattr(support, "MEMBERS", ("XA", "XB", "XD", "XE"))
+    made = desk.draft(revision_of(name, to_parties("NEW")))
+    assert list(made.recipients) == ["XB", "XD", "XE"]
+    assert b"OLD" not in desk.bodies()
+    assert kinds(desk) == [
+        (("XA", "XB", "XE"), "GENESIS"),
+        (("XA", "XB", "XE"), "ALERT_PUBLISHED"),
+        (("XA", "XB", "XE"), "EPOCH_CLOSED"),
+        (("XA", "XB", "XE"), "ERASURE"),
+        (("XA", "XB", "XD", "XE"), "GENESIS"),
+        (("XA", "XB", "XD", "XE"), "ALERT_REVISED"),
+    ]
+    withdraw(desk, name)
+    assert kinds(desk)[-1] == (("XA", "XB", "XD", "XE"), "ALERT_WITHDRAWN")
