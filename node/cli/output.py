@@ -17,6 +17,7 @@ from node.ops.errors import DiefError
 
 WHOLE = frozenset({"log", "state", "stands", "treaty_status", "last_contact", "checkpoint_time"})
 """Columns that people copy from or that are useless in pieces: never wrapped."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})\.\d{3}Z")
 
 P = ParamSpec("P")
@@ -52,13 +53,14 @@ def emit(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         whole = column in WHOLE or column.endswith("_at")
         shown.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
     for row in listed:
-        shown.add_row(*(_cell(row.get(column, "")) for column in columns))
+        shown.add_row(*(Text(_cell(row.get(column, ""))) for column in columns))
     Console(soft_wrap=False).print(shown)
 
 
@@ -120,4 +122,4 @@ def _cell(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     text = "" if value is None else str(value)
-    return _MOMENT.sub(r"\1 \2", text)
+    return _MOMENT.sub(r"\1 \2", _CONTROL.sub("\ufffd", text))

@@ -36,6 +36,15 @@ class CursorAheadError(FederationError):
     )
 
 
+class RosterExpiredError(FederationError):
+    """The roster has expired: only erasures flow."""
+
+    default_reason: ClassVar[str] = "ROSTER_EXPIRED"
+    default_mend: ClassVar[str] = (
+        "Both operators: get the next roster from its keepers, `dief roster update FILE`."
+    )
+
+
 class PeerUnknownError(FederationError):
     """A peer that this node may not or can not speak to."""
 

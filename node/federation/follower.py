@@ -102,9 +102,10 @@ class Follower:
     async def run(self) -> None:
         """Follow for ever."""
         while True:
+            changed = self._trust.changed
             try:
                 await self._session()
-                delay = 0.0
+                delay = 0.0 if changed.is_set() else self._backoff.next()
             except RETRYABLE as error:
                 delay = self._backoff.next()
                 self.progress.last_error = _describe(error)
@@ -189,6 +190,7 @@ class Follower:
                     refused.inc(f"PEER_{frame.log_error.reason[:40]}")
                     self._log.warning("log_error_from_peer", reason=frame.log_error.reason[:40])
                 case "caught_up":
+                    self._backoff.reset()
                     if not request.erasures_only:
                         self.progress.state = operator_pb2.PEER_STATE_LIVE
                     self._store.release_memory()
@@ -215,7 +217,6 @@ class Follower:
         return request
 
     async def _hello(self, hello: federation_pb2.Hello, erasures_only: bool) -> None:
-        self._backoff.reset()
         self.progress.last_error = ""
         self.progress.software = hello.software[:64]
         self.progress.state = (

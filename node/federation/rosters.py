@@ -57,6 +57,8 @@ class RosterFetcher:
                     answer = await stub.GetRoster(
                         federation_pb2.GetRosterRequest(after_version=view.version), timeout=FETCH_SECONDS
                     )
+                if not answer.envelopes:
+                    return
                 await self._store.run_write(self._taking(answer, peer))
             except grpc.RpcError as error:
                 log.info("roster_fetch_failed", peer=peer, error=type(error).__name__)
@@ -65,8 +67,7 @@ class RosterFetcher:
                 refused.inc(error.reason)
                 log.error("roster_refused", peer=peer, reason=error.reason, detail=error.diagnosis)
                 return
-            await self._trust.refresh()
-            log.info("roster_updated", version=self._trust.state.view and self._trust.state.view.version)
+            await self._trust.refresh_if_changed()
 
     def _taking(self, answer: federation_pb2.GetRosterResponse, peer: str) -> Callable[[Connection], None]:
         def take(conn: Connection) -> None:

@@ -23,7 +23,7 @@ from dief.v1 import draft_pb2
 from sqlalchemy import Connection, select
 
 from node import audit
-from node.identity.spiffe import SpiffeId
+from node.identity.spiffe import Kind, SpiffeId
 from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms
 from node.ops.ids import uuid7
@@ -136,7 +136,7 @@ class ReleaseDesk:
         step = by_hand(conn, given, self.own_state, self._now())
         draft = self.store(conn, step, Origin(drafter, request_id))
         if draft.policy_outcome == policies.AUTO:
-            self.releaser.release(conn, [draft], actor="node")
+            self.releaser.release(conn, [draft], actor="node", fresh=True)
         return rows.by_id(conn, draft.id)
 
     def store(self, conn: Connection, step: Step, origin: Origin) -> DraftRecord:
@@ -211,7 +211,7 @@ class ReleaseDesk:
         before = [
             row.decided_by for row in rows.decisions(conn, [draft.id])[draft.id] if row.outcome == _APPROVE
         ]
-        if str(approver) == draft.drafter or str(approver) in before:
+        if _person(approver) in {_person(SpiffeId.parse(each)) for each in (draft.drafter, *before)}:
             raise SamePersonError("This person drafted or approved it already.")
         verdict = self._judge_again(conn, draft)
         if verdict.outcome in (policies.HOLD, policies.REFUSE):
@@ -362,6 +362,11 @@ class ReleaseDesk:
                 **detail,
             },
         )
+
+
+def _person(identity: SpiffeId) -> str:
+    """Who stands behind an identity: one person may hold certificates of several kinds, a registry is no person."""
+    return str(identity) if identity.kind is Kind.REGISTRY else identity.name
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:

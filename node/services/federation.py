@@ -136,10 +136,13 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
                 context, erase_only_allowed=isinstance(request, federation_pb2.FollowRequest)
             )
             errors.validate(request)
+            erase_only = isinstance(request, federation_pb2.FollowRequest) and self._guard.erase_only(
+                peer.state
+            )
             with self._limits.hold(peer.state, "stream"):
                 task = asyncio.ensure_future(pump(peer))
                 try:
-                    await self._watch_over(task, peer, context)
+                    await self._watch_over(task, peer, erase_only=erase_only)
                 finally:
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
@@ -147,7 +150,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(errors.abort(context, error), ABORT_SECONDS)
 
-    async def _watch_over(self, task: asyncio.Future[Any], peer: PeerIdentity, context: Context) -> None:
+    async def _watch_over(self, task: asyncio.Future[Any], peer: PeerIdentity, *, erase_only: bool) -> None:
         while not task.done():
             changed = asyncio.ensure_future(self._trust.changed.wait())
             try:
@@ -157,7 +160,9 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
             finally:
                 changed.cancel()
             if not task.done():
-                self._guard.recheck(peer)
+                self._guard.recheck(peer, erase_only=erase_only)
+                if erase_only and not self._guard.erase_only(peer.state):
+                    return
         with suppress(asyncio.TimeoutError):
             task.result()
 
@@ -165,7 +170,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         self, peer: PeerIdentity, request: federation_pb2.FollowRequest, context: Context
     ) -> None:
         view = self._trust.state.view
-        erasures_only = view is None or view.expired(now_ms()) or self._guard.erase_only(peer.state)
+        erasures_only = self._guard.erase_only(peer.state)
         mailbox = self._news.subscribe()
         try:
             state = self._feed.start(peer.state, request, erasures_only=erasures_only)

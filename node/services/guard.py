@@ -12,6 +12,7 @@ import grpc
 from cryptography import x509
 from dief.v1 import roster_pb2
 
+from node.federation.errors import RosterExpiredError
 from node.federation.trust import LiveTrust
 from node.identity.certificates import (
     PeerIdentity,
@@ -51,6 +52,8 @@ class FederationGuard:
             raise FederationStoppedError("The operator of this node stopped the federation side.")
         if state.view is None:
             raise NoRosterError("This node trusts no roster yet.")
+        if not erase_only_allowed and state.view.expired(now_ms()):
+            raise RosterExpiredError("The roster has expired.")
         return authenticate(
             presented_chain(context.auth_context()),
             state.view,
@@ -60,8 +63,12 @@ class FederationGuard:
             removed_allowed=erase_only_allowed,
         )
 
-    def recheck(self, peer: PeerIdentity) -> None:
-        """Whether a peer that was authenticated may go on.
+    def recheck(self, peer: PeerIdentity, *, erase_only: bool) -> None:
+        """Whether a peer that was authenticated may go on with its stream.
+
+        Args:
+            peer: Who opened it.
+            erase_only: Whether the stream carries nothing but erasures.
 
         Raises:
             IdentityError: It may not.
@@ -71,22 +78,26 @@ class FederationGuard:
             raise FederationStoppedError("The operator of this node stopped the federation side.")
         if state.view is None:
             raise NoRosterError("This node trusts no roster any more.")
+        if not erase_only and state.view.expired(now_ms()):
+            raise RosterExpiredError("The roster has expired.")
         check_standing(
             peer,
             state.view,
             admitted=state.admitted,
             denied=state.denied,
             now_ms=now_ms(),
-            removed_allowed=self.erase_only(peer.state),
+            removed_allowed=erase_only,
         )
 
     def erase_only(self, state: str) -> bool:
-        """Whether a State was removed by the roster and is only told of erasures (design: Trust)."""
+        """Whether a State is only told of erasures now: the roster removed it, or has expired (design: Trust)."""
         view = self._trust.state.view
         participant = None if view is None else view.participant(state)
         return (
-            participant is not None
-            and participant.state_of_participation == roster_pb2.PARTICIPANT_STATE_REMOVED
+            view is None
+            or view.expired(now_ms())
+            or participant is None
+            or participant.state_of_participation == roster_pb2.PARTICIPANT_STATE_REMOVED
         )
 
 

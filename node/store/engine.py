@@ -73,6 +73,7 @@ class Store:
     def _sqlite_engine(self, cache_kib: int, *, writable: bool) -> Engine:
         engine = create_engine(
             self.url,
+            hide_parameters=True,
             poolclass=QueuePool,
             pool_size=1 if writable else 5,
             max_overflow=0 if writable else 20,
@@ -106,6 +107,7 @@ class Store:
     def _postgresql_engine(self, *, writable: bool) -> Engine:
         engine = create_engine(
             self.url,
+            hide_parameters=True,
             pool_size=1 if writable else 5,
             max_overflow=0 if writable else 20,
             pool_pre_ping=True,

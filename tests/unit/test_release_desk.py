@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from node import audit
 from node.audit.trail import AUDIT
+from node.identity.spiffe import Kind
 from node.release.errors import (
     InvalidDraftError,
     PolicyFileError,
@@ -19,7 +20,7 @@ from node.release.errors import (
     WrongDraftStateError,
 )
 from node.release.policy import Policy
-from tests.support.release import ANNA, BERT, OFFICER, Desk, content, rule
+from tests.support.release import ANNA, BERT, OFFICER, Desk, content, person, rule
 
 
 def actions(desk: Desk) -> list[tuple[str, str]]:
@@ -69,8 +70,9 @@ def test_i1_an_approver_releases_and_is_named(tmp_path: Path) -> None:
 def test_i1_four_eyes_are_two_different_persons_and_never_the_drafter(tmp_path: Path) -> None:
     desk = Desk(tmp_path, rule("ask_two"))
     made = desk.draft(content())
-    with pytest.raises(SamePersonError):
-        desk.approve(made, OFFICER)
+    for herself in (OFFICER, person(Kind.APPROVER, OFFICER.name)):
+        with pytest.raises(SamePersonError):
+            desk.approve(made, herself)
     once = desk.approve(made, ANNA)
     assert once.state == draft_pb2.DRAFT_STATE_WAITING
     assert desk.entries() == 0
