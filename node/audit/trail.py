@@ -23,6 +23,8 @@ from node.store.tables.audit import AuditRecord
 AUDIT = table(AuditRecord)
 GENESIS_HASH = bytes(32)
 VERIFY_CHUNK = 1000
+_INSERT = AUDIT.insert()
+_NEWEST = select(AUDIT.c.id, AUDIT.c.hash).order_by(AUDIT.c.id.desc()).limit(1)
 
 
 class AuditAction(StrEnum):
@@ -103,22 +105,23 @@ def record(
     at_ms = now_ms()
     text = json.dumps(detail or {}, sort_keys=True, separators=(",", ":"))
     conn.execute(
-        AUDIT.insert().values(
-            id=number,
-            at_ms=at_ms,
-            actor=actor,
-            action=action.value,
-            subject=subject,
-            purpose=purpose,
-            detail=text,
-            hash=chain_hash(last.hash, number, at_ms, actor, action.value, subject, purpose, text),
-        )
+        _INSERT,
+        {
+            "id": number,
+            "at_ms": at_ms,
+            "actor": actor,
+            "action": action.value,
+            "subject": subject,
+            "purpose": purpose,
+            "detail": text,
+            "hash": chain_hash(last.hash, number, at_ms, actor, action.value, subject, purpose, text),
+        },
     )
 
 
 def head(conn: Connection) -> Head:
     """The newest record, to be kept elsewhere."""
-    row = conn.execute(select(AUDIT.c.id, AUDIT.c.hash).order_by(AUDIT.c.id.desc()).limit(1)).one_or_none()
+    row = conn.execute(_NEWEST).one_or_none()
     return Head(0, GENESIS_HASH) if row is None else Head(row.id, bytes(row.hash))
 
 

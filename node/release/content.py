@@ -130,9 +130,10 @@ def _errors(alert: DiversionAlert, now_ms: int) -> Violations:
 
 def _broken_once_stripped(stripped: Stripped, now_ms: int) -> Violations:
     """What is wrong with the rest of a valid draft once its sensitive fields are gone."""
+    left = _broken(stripped.alert, stripped.further_items, now_ms) if stripped.paths else []
     found = [
         (path, f"Without the {len(stripped.paths)} sensitive fields that may not leave: {description}")
-        for path, description in _broken(stripped.alert, stripped.further_items, now_ms)
+        for path, description in left
     ]
     for index, party in enumerate(stripped.alert.parties):
         if not party.names and party.kind != codes_pb2.PARTY_KIND_ARMED_GROUP:

@@ -136,7 +136,7 @@ class ReleaseDesk:
         step = by_hand(conn, given, self.own_state, self._now())
         draft = self.store(conn, step, Origin(drafter, request_id))
         if draft.policy_outcome == policies.AUTO:
-            self.releaser.release(conn, [draft], actor="node")
+            self.releaser.release(conn, [draft], actor="node", fresh=True)
         return rows.by_id(conn, draft.id)
 
     def store(self, conn: Connection, step: Step, origin: Origin) -> DraftRecord:

@@ -14,7 +14,7 @@ Source: Common Expression Language, cel.dev.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -82,7 +82,12 @@ _WORD = re.compile(r"""["'](\w*)["']""")
 
 
 class Condition:
-    """One checked condition."""
+    """One checked condition.
+
+    Attributes:
+        source: As written.
+        fields: Fields of `alert` that it reads; the others need not be shown to it.
+    """
 
     def __init__(self, source: str) -> None:
         """Compile and check.
@@ -97,9 +102,10 @@ class Condition:
             self._program = cel.compile(source)
         except ValueError as error:
             raise ConditionError(f"The condition does not parse: {_syntax(str(error))}.") from None
-        _check_names(source, self._program)
+        self.fields = _check_names(source, self._program)
+        example = {name: value for name, value in _example().items() if name in self.fields}
         try:
-            result = self._program.execute(cel.Context({"alert": _example(), "draft": dict(DRAFT_FIELDS)}))
+            result = self._program.execute(cel.Context({"alert": example, "draft": dict(DRAFT_FIELDS)}))
         except Exception as error:  # noqa: BLE001 - the library raises plain exceptions of many kinds
             raise ConditionError(f"The condition fails on a plain draft: {_words(error)}.") from None
         if not isinstance(result, bool):
@@ -125,20 +131,30 @@ class Condition:
         return result
 
 
-def context_of(alert: DiversionAlert, draft: Mapping[str, Any]) -> cel.Context:
+def context_of(
+    alert: DiversionAlert, draft: Mapping[str, Any], fields: Collection[str] | None = None
+) -> cel.Context:
     """What conditions see of a draft.
 
     Args:
         alert: As handed in.
         draft: A value for each of DRAFT_FIELDS.
+        fields: Fields of the alert that the conditions read, None for all: handing over the whole alert costs more
+            than everything else that is asked of a policy.
     """
-    return cel.Context({"alert": view(alert), "draft": dict(draft)})
+    return cel.Context({"alert": view(alert, fields), "draft": dict(draft)})
 
 
-def view(message: Message) -> dict[str, Any]:
-    """A message as conditions see it: every field, codes as short names."""
-    shown = dict(_defaults(message.DESCRIPTOR))
+def view(message: Message, fields: Collection[str] | None = None) -> dict[str, Any]:
+    """A message as conditions see it: every field, or those named; codes as short names."""
+    shown = {
+        name: value
+        for name, value in _defaults(message.DESCRIPTOR).items()
+        if fields is None or name in fields
+    }
     for field, value in message.ListFields():
+        if field.name not in shown:
+            continue
         shown[field.name] = (
             [_value(field, each) for each in value] if field.is_repeated else _value(field, value)
         )
@@ -223,7 +239,8 @@ _Place = Descriptor | FieldDescriptor | None
 """What a path leads to: a message, a field that is none (or a list), None where it is not known (`draft`)."""
 
 
-def _check_names(source: str, program: cel.Program) -> None:
+def _check_names(source: str, program: cel.Program) -> frozenset[str]:
+    """Check what a condition names; returns the fields of the alert that it reads."""
     bare = _LITERAL.sub(lambda found: " " * len(found[0]), source)
     if _HAS.search(bare):
         raise ConditionError(
@@ -240,6 +257,18 @@ def _check_names(source: str, program: cel.Program) -> None:
     for path in _PATH.finditer(bare):
         for place in _walk(bare, path, variables):
             _check_codes(source, path, place)
+    return _fields_read(bare)
+
+
+def _fields_read(bare: str) -> frozenset[str]:
+    names = set()
+    for path in _PATH.finditer(bare):
+        if path[1] == "alert":
+            first = _STEP.match(path[2].lstrip())
+            if first is None:
+                return frozenset(DiversionAlert.DESCRIPTOR.fields_by_name)
+            names.add(first[1])
+    return frozenset(names)
 
 
 def _walk(bare: str, path: re.Match[str], variables: dict[str, list[_Place]]) -> list[_Place]:

@@ -199,7 +199,8 @@ class RegistryIntake:
         due.clear()
         try:
             with conn.begin_nested():
-                self._desk.releaser.release(conn, [rows.by_id(conn, key) for key, _ in waiting], actor="node")
+                drafts = [rows.by_id(conn, key) for key, _ in waiting]
+                self._desk.releaser.release(conn, drafts, actor="node", fresh=True)
         except SigningPausedError:
             raise
         except DiefError:
@@ -209,7 +210,7 @@ class RegistryIntake:
     def _release_one(self, conn: Connection, key: int, outcome: Outcome) -> None:
         try:
             with conn.begin_nested():
-                self._desk.releaser.release(conn, [rows.by_id(conn, key)], actor="node")
+                self._desk.releaser.release(conn, [rows.by_id(conn, key)], actor="node", fresh=True)
         except SigningPausedError:
             raise
         except DiefError as error:

@@ -168,6 +168,7 @@ class Policy:
     def __init__(self, rules: tuple[Rule, ...], digest: bytes) -> None:
         self.rules = rules
         self.digest = digest
+        self._fields = frozenset[str]().union(*(rule.condition.fields for rule in rules))
 
     @classmethod
     def load(cls, path: Path) -> Policy:
@@ -205,7 +206,7 @@ class Policy:
             if facts.registry_withdrawal and not rule.registry_withdrawals:
                 continue
             if context is None:
-                context = context_of(facts.alert, facts.draft())
+                context = context_of(facts.alert, facts.draft(), self._fields)
             try:
                 holds = rule.condition.holds(context)
             except ConditionFailedError as error:

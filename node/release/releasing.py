@@ -101,7 +101,13 @@ class Releaser:
         return found
 
     def release(
-        self, conn: Connection, drafts: Sequence[DraftRecord], *, actor: str, decided_by: str = ""
+        self,
+        conn: Connection,
+        drafts: Sequence[DraftRecord],
+        *,
+        actor: str,
+        decided_by: str = "",
+        fresh: bool = False,
     ) -> None:
         """Release drafts whose decisions are recorded.
 
@@ -110,13 +116,14 @@ class Releaser:
             drafts: Each about another alert.
             actor: Whose decision completed it, for the audit trail: SPIFFE ID, or "node" for a rule.
             decided_by: The persons who approved; empty for the draft's own rule.
+            fresh: Whether the drafts were made in this transaction, so that their content was checked a moment ago.
 
         Raises:
             ReleaseError: A draft may not leave as it is; nothing was appended.
             LogClosedError: A log that would have to erase is stopped; nothing was appended.
             SigningPausedError: Nothing can be signed now; roll the whole transaction back.
         """
-        tellings = [self._telling(conn, draft) for draft in drafts if draft.action != WITHDRAW]
+        tellings = [self._telling(conn, draft, fresh=fresh) for draft in drafts if draft.action != WITHDRAW]
         withdrawings = [
             (draft, Withdrawing(self.current(conn, draft), draft.withdrawal_reason))
             for draft in drafts
@@ -135,8 +142,12 @@ class Releaser:
             to = tuple(state for state in before.members() if state != self.own_state)
             self._note(conn, draft, before.uuid, before.revision, to, place, actor, decided_by)
 
-    def _telling(self, conn: Connection, draft: DraftRecord) -> tuple[DraftRecord, Telling, tuple[str, ...]]:
-        content = checked(draft_pb2.DraftInput.FromString(draft.content), self.own_state, self.now())
+    def _telling(
+        self, conn: Connection, draft: DraftRecord, *, fresh: bool
+    ) -> tuple[DraftRecord, Telling, tuple[str, ...]]:
+        content = draft_pb2.DraftInput.FromString(draft.content)
+        if not fresh:
+            content = checked(content, self.own_state, self.now())
         leaving = self.leaving(draft, content)
         before = self.current(conn, draft) if draft.action == REVISE else None
         uuid = uuid7().bytes if before is None else before.uuid

@@ -64,7 +64,7 @@ def by_request(conn: Connection, drafter: str, request_id: str) -> DraftRecord |
 
 def insert(conn: Connection, **values: Any) -> int:
     """Store a new draft; returns its key."""
-    key = conn.execute(DRAFT.insert().values(**values)).inserted_primary_key
+    key = conn.execute(DRAFT.insert(), values).inserted_primary_key
     if key is None:
         raise RuntimeError("the database returned no key for a new draft")
     return int(key[0])
@@ -92,15 +92,16 @@ def decide(
 ) -> None:
     """Store a decision."""
     conn.execute(
-        DECISION.insert().values(
-            draft_id=draft_id,
-            outcome=outcome,
-            decided_by=decided_by,
-            legal_basis=legal_basis,
-            reason=reason,
-            policy_digest=policy_digest,
-            at_ms=at_ms,
-        )
+        DECISION.insert(),
+        {
+            "draft_id": draft_id,
+            "outcome": outcome,
+            "decided_by": decided_by,
+            "legal_basis": legal_basis,
+            "reason": reason,
+            "policy_digest": policy_digest,
+            "at_ms": at_ms,
+        },
     )
 
 

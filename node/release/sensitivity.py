@@ -96,8 +96,19 @@ def _strip(part: Message, path: str) -> Iterator[str]:
                 yield from _strip(value, here)
 
 
+@cache
 def _has_parts(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and not field.message_type.full_name.startswith("google.")
+    """Whether a field holds messages in which something may have a level."""
+    return field.message_type is not None and _reaches(field.message_type, frozenset())
+
+
+def _reaches(descriptor: Descriptor, above: frozenset[str]) -> bool:
+    levels = _levels(descriptor)
+    if levels.always or levels.in_persons:
+        return True
+    above |= {descriptor.full_name}
+    below = {field.message_type for field in descriptor.fields if field.message_type is not None}
+    return any(_reaches(part, above) for part in below if part.full_name not in above)
 
 
 def _join(path: str, name: str) -> str:

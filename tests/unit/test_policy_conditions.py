@@ -71,6 +71,22 @@ def test_a_field_that_is_not_set_reads_as_its_default_and_codes_as_short_names(s
     assert holds(source)
 
 
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        ("true", set()),
+        ("alert.urgency == 'ROUTINE' || alert . exercise", {"urgency", "exercise"}),
+        ("alert.items.exists(i, i.calibre == 'alert.name')", {"items"}),
+        ("alert['authority'] == 'x'", {field.name for field in DiversionAlert.DESCRIPTOR.fields}),
+    ],
+)
+def test_a_condition_is_shown_the_fields_that_it_reads(source: str, fields: set[str]) -> None:
+    condition = Condition(source)
+    assert condition.fields == fields
+    assert set(view(minimal_alert(), fields)) == fields
+    condition.holds(context_of(minimal_alert(), DRAFT_FIELDS, fields))
+
+
 def test_i1_a_condition_that_fails_on_a_draft_says_so_without_content() -> None:
     alert = minimal_alert(title="Secret words")
     alert.ClearField("summaries")
