@@ -236,7 +236,10 @@ class Stage:
         return process
 
     def end(self) -> None:
-        """End every process."""
+        """End every process; all are told first, because each waits some seconds for its streams."""
+        for actor in self.actors.values():
+            if actor.process is not None:
+                actor.process.terminate()
         for process in self._others:
             if process.poll() is None:
                 process.terminate()
