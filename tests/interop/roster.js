@@ -4,7 +4,7 @@
 const { Refusal, ed25519Verifies, sha256 } = require('./ledger');
 
 const PAYLOAD_TYPE = 'application/vnd.dief.roster.v1+protobuf';
-const [ACTIVE, RETIRED] = [2, 3]; // dief.v1.KeyState
+const [ACTIVE, RETIRED, REVOKED] = [2, 3, 4]; // dief.v1.KeyState
 
 const pae = (type, payload) =>
   Buffer.concat([Buffer.from(`DSSEv1 ${Buffer.byteLength(type)} ${type} ${payload.length} `), payload]);
@@ -71,4 +71,16 @@ function participant({ roster }, state) {
   };
 }
 
-module.exports = { envelopeFromFile, keyId, pae, participant, trustFirst, update };
+/** What two people read to each other before a State is admitted. */
+function trustDigest(participantMessage) {
+  const counted = (parts) => {
+    const number = Buffer.alloc(4);
+    number.writeUInt32BE(parts.length);
+    return Buffer.concat([number, ...parts.sort(Buffer.compare)]);
+  };
+  const certificates = participantMessage.ca_certificates.map((der) => sha256(der));
+  const keys = participantMessage.log_keys.filter((key) => key.state !== REVOKED).map((key) => key.public_key);
+  return sha256('dief-trust-v1', Buffer.of(0), participantMessage.state, counted(certificates), counted(keys));
+}
+
+module.exports = { envelopeFromFile, keyId, pae, participant, trustDigest, trustFirst, update };

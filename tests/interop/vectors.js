@@ -136,7 +136,11 @@ function checkVectors(folder, wire) {
     assert.equal(ledger.sha256(rosters.pae(type, payload)).toString('hex'), one.pae_sha256);
   });
   const first = rosters.trustFirst(wire, envelope(signed.valid[0]), signed.valid[0].payload_sha256);
-  assert.equal(rosters.update(wire, first, envelope(signed.valid[1])).roster.version, '2');
+  const second = rosters.update(wire, first, envelope(signed.valid[1])).roster;
+  assert.equal(second.version, '2');
+  each('roster_dsse.json', second.participants, (one) =>
+    assert.equal(rosters.trustDigest(one).toString('hex'), signed.trust_digests[one.state]),
+  );
   refuses(() => rosters.trustFirst(wire, envelope(signed.valid[0]), signed.valid[1].payload_sha256), 'ROSTER');
   each('roster_dsse.json', signed.refused, (one) =>
     refuses(() => rosters.update(wire, first, envelope(one)), 'ROSTER'),
