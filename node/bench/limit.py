@@ -3,7 +3,8 @@
 - Limit: one process takes the stream over mTLS, parses each batch, hashes every entry twice, checks one signature a
   batch, and writes entry, alert and indicators to the same tables with the bare driver, a commit a batch, FULL.
   It validates nothing, so its index keys are bytes of the hashes.
-- Naive: objects of an ORM, one commit and one signature check an alert, from entries at hand.
+- Naive: the whole work (parse, validate, find indicators, check) alert by alert, objects of an ORM, one commit and one
+  signature check an alert, SQLite as it comes; from entries at hand.
 """
 
 from __future__ import annotations
@@ -19,22 +20,24 @@ from typing import Any
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from dief.v1 import federation_pb2, federation_pb2_grpc
-from sqlalchemy import Engine, create_engine, event
+from dief.v1 import event_pb2, federation_pb2, federation_pb2_grpc
+from sqlalchemy import create_engine
 from sqlmodel import Session
 
-from node.bench.pair import FEDERATION, SEPARATE, Pair, Progress, credentials
+from node.alerts.bodies import validator
+from node.alerts.indicators import indicator_key, indicators
+from node.bench.pair import FEDERATION, SEPARATE, BenchError, Pair, Progress, credentials
 from node.ledger.checkpoint import Ed25519NoteVerifier, open_checkpoint, trust_domain
 from node.ledger.state import GENESIS
 from node.store import engine
 from node.store.engine import Store
+from node.store.tables import table
 from node.store.tables.alerts import INDICATOR_BITS, Alert, Indicator
 from node.store.tables.ledger import SEQ_BITS, Entry
 
 _KEYS = struct.Struct(">11q").unpack_from
 """A sample has 11 distinct indicators; 88 of the 96 bytes of two digests and a salt make their keys."""
 _PRAGMAS = (
-    "journal_mode = WAL",
     "synchronous = FULL",
     f"cache_size = -{engine.WRITER_CACHE_KIB}",
     f"wal_autocheckpoint = {engine.WAL_CHECKPOINT_PAGES}",
@@ -44,7 +47,7 @@ _PRAGMAS = (
 def limit_per_s(pair: Pair, verifier: Ed25519NoteVerifier, progress: Progress) -> float:
     """Entries a second that the composite limit reaches."""
     path = pair.folder / "limit.db"
-    _make_tables(path)
+    _make_tables(path, "WAL")
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         for pragma in _PRAGMAS:
             database.execute(f"PRAGMA {pragma}")
@@ -63,22 +66,26 @@ def limit_per_s(pair: Pair, verifier: Ed25519NoteVerifier, progress: Progress) -
 def naive_per_s(pair: Pair, count: int, progress: Progress) -> float:
     """Alerts a second that the naive design reaches."""
     path = pair.folder / "naive.db"
-    _make_tables(path)
-    first = next(_batches(pair))
-    entries = [entry for entry in first.entries if entry.salt][1 : count + 1]
+    _make_tables(path, "DELETE")
+    entries = next(_batches(pair)).entries[1 : count + 1]
     key = Ed25519PrivateKey.generate()
     signatures = [key.sign(entry.header) for entry in entries]
     public = key.public_key()
-    naive = _engine(path)
+    naive = create_engine(f"sqlite:///{path}")
     begun = time.perf_counter()
     with Session(naive) as session:
         for seq, (entry, signature) in enumerate(zip(entries, signatures, strict=True), 1):
             public.verify(signature, entry.header)
-            rows = _entry_rows(1, seq, entry)
-            for table, columns in zip((Entry, Alert, Indicator), rows, strict=True):
-                names = table.__table__.columns.keys()  # type: ignore[attr-defined]
-                for row in columns:
-                    session.add(table(**dict(zip(names, row, strict=True))))
+            alert = event_pb2.AlertPublished.FromString(entry.body).alert
+            if validator().collect_violations(alert):
+                raise BenchError("A sample is not valid.")
+            found = [(each.kind, indicator_key(each.kind, each.form)) for each in indicators(alert)]
+            stored, shown, _ = _entry_rows(1, seq, entry)
+            base = seq << INDICATOR_BITS
+            index = [(base + n, value, kind) for n, (kind, value) in enumerate(found)]
+            for model, rows in ((Entry, stored), (Alert, shown), (Indicator, index)):
+                names = table(model).columns.keys()
+                session.add_all(model(**dict(zip(names, row, strict=True))) for row in rows)
             session.commit()
             progress(1)
     elapsed = time.perf_counter() - begun
@@ -154,25 +161,16 @@ def _entry_rows(log_pk: int, seq: int, entry: Any) -> Rows:
 
 def _write(database: sqlite3.Connection, rows: Rows) -> None:
     database.execute("BEGIN IMMEDIATE")
-    for table, values in zip(("entry", "alert", "indicator"), rows, strict=True):
+    for target, values in zip(("entry", "alert", "indicator"), rows, strict=True):
         if values:
             marks = ", ".join("?" * len(values[0]))
-            database.executemany(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608 - names are ours
+            database.executemany(f"INSERT INTO {target} VALUES ({marks})", values)  # noqa: S608 - names are ours
     database.execute("COMMIT")
 
 
-def _make_tables(path: Path) -> None:
+def _make_tables(path: Path, journal: str) -> None:
     store = Store.open(f"sqlite:///{path}")
     store.create_all()
     store.close()
-
-
-def _engine(path: Path) -> Engine:
-    made = create_engine(f"sqlite:///{path}")
-
-    @event.listens_for(made, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    return made
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA journal_mode = {journal}")
