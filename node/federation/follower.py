@@ -25,8 +25,9 @@ from node.federation import intake, receipts
 from node.federation.backoff import Backoff
 from node.federation.trust import LiveTrust
 from node.ledger import logs
-from node.ledger.checkpoint import Ed25519NoteVerifier, Verdict, compare, open_checkpoint, trust_domain
+from node.ledger.checkpoint import Ed25519NoteVerifier, open_checkpoint, trust_domain
 from node.ledger.errors import LedgerError, LogDivergedError, LogEvidenceError
+from node.ledger.evidence import judge, rewritten_root
 from node.ledger.ingest import Source
 from node.ops.clock import now_ms
 from node.ops.counters import refused
@@ -293,22 +294,22 @@ class Follower:
         try:
             held = open_checkpoint(error.held_note, source.verifiers, **names)  # type: ignore[arg-type]
             new = open_checkpoint(error.new_note, source.verifiers, **names)  # type: ignore[arg-type]
-            answer = await stub.GetProof(
-                federation_pb2.GetProofRequest(log_id=log_id, consistency_from=held.size, tree_size=new.size),
-                timeout=30,
-            )
-            verdict = compare(held, new, list(answer.proof), error.other_root)
+            proof = await self._proof(stub, log_id, new.size, consistency_from=held.size)
+            other_root = error.other_root
+            if other_root is None and error.next_leaf is not None:
+                path = await self._proof(stub, log_id, new.size, inclusion_of=held.size)
+                other_root = rewritten_root(held, new, error.next_leaf, path)
         except (grpc.RpcError, LedgerError):
             return error
-        if verdict is not Verdict.EVIDENCE_REWRITE:
-            return error
-        return LogEvidenceError(
-            "The origin signed two histories of one log.",
-            verdict=verdict.name,
-            first_note=held.note,
-            second_note=new.note,
-            proof=(error.other_root or b"") + b"".join(answer.proof),
-        )
+        return judge(held, new, proof, other_root) or error
+
+    @staticmethod
+    async def _proof(
+        stub: federation_pb2_grpc.FederationServiceAsyncStub, log_id: bytes, size: int, **what: int
+    ) -> list[bytes]:
+        request = federation_pb2.GetProofRequest(log_id=log_id, tree_size=size, **what)
+        answer = await stub.GetProof(request, timeout=30)
+        return list(answer.proof)
 
     async def _send_receipts(self, stub: federation_pb2_grpc.FederationServiceAsyncStub) -> None:
         while True:
