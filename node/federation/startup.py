@@ -27,7 +27,7 @@ from node.ledger.anchor import Anchor
 from node.ledger.checkpoint import Checkpoint, NoteVerifier, open_checkpoint
 from node.ledger.errors import LedgerError
 from node.ledger.ingest import Source
-from node.ledger.recover import close_lost, learn_back, root_at
+from node.ledger.recover import bury, close_lost, learn_back, root_at
 from node.ledger.startup import Decision, Finding, MemberMemory, Memories, decide
 from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms
@@ -79,9 +79,13 @@ class StartupComparison:
         """Ask, decide, learn back, close; whether signing goes on."""
         answers = await self._ask_all()
         findings = await self._store.run_read(lambda conn: self._decide(conn, answers))
-        for log_id, finding in findings.items():
-            if finding.decision is Decision.LEARN_BACK and await self._learn(log_id, finding.learn_from):
-                findings[log_id] = Finding(Decision.GO_ON, "Learnt back.")
+        learnt = [
+            await self._learn(log_id, finding.learn_from)
+            for log_id, finding in findings.items()
+            if finding.decision is Decision.LEARN_BACK
+        ]
+        if any(learnt):
+            findings = await self._store.run_read(lambda conn: self._decide(conn, answers))
         waiting = [
             each.reason for each in findings.values() if each.decision in (Decision.WAIT, Decision.LEARN_BACK)
         ]
@@ -104,6 +108,7 @@ class StartupComparison:
 
         def write(conn: Connection) -> list[bytes]:
             closed = self._close(conn, findings, Decision.LOST, Decision.LEARN_BACK)
+            closed += self._bury(conn, findings, Decision.WAIT)
             closed += self._close_behind_anchor(conn)
             audit.record(
                 conn,
@@ -243,7 +248,17 @@ class StartupComparison:
                 close_lost(conn, held, finding.reason)
                 closed.append(log_id)
                 log.error("own_log_lost", log=log_id.hex()[:16], reason=finding.reason)
-        return closed
+        return closed + self._bury(conn, findings, *decisions)
+
+    def _bury(self, conn: Connection, findings: dict[bytes, Finding], *decisions: Decision) -> list[bytes]:
+        """Own logs that are only known by name: the next start must not wait for them again."""
+        buried = []
+        for log_id, finding in findings.items():
+            if finding.decision in decisions and logs.load(conn, log_id) is None:
+                bury(conn, self._own.own_state, log_id, finding.reason)
+                buried.append(log_id)
+                log.error("own_log_lost", log=log_id.hex()[:16], reason=finding.reason)
+        return buried
 
     def _close_behind_anchor(self, conn: Connection) -> list[bytes]:
         closed = []

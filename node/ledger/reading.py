@@ -25,7 +25,8 @@ def read_batch(
 
     Args:
         conn: Snapshot in which `log` was loaded.
-        log: The log.
+        log: The log. A peer's log that is still catching up with its checkpoint comes without a proof: only its
+            origin could make it.
         first_seq: First position; at most `log.size`.
         limit: At most this many entries, 0 to 1000.
     """
@@ -50,7 +51,7 @@ def read_batch(
             size += entry_size
             seq += 1
     end_size = first_seq + len(batch.entries)
-    if end_size < log.checkpoint_size:
+    if end_size < log.checkpoint_size <= log.size:
         batch.consistency_proof.extend(
             consistency_proof(end_size, log.checkpoint_size, subtree_reader(conn, log))
         )

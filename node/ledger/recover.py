@@ -41,6 +41,21 @@ def close_lost(conn: Connection, log: logs.HeldLog, reason: str) -> None:
     log.save(conn)
 
 
+def bury(conn: Connection, own_state: str, log_id: bytes, reason: str) -> None:
+    """Remember an own log of which nothing is left here or at any member: it is lost, and is not asked for again."""
+    log = logs.create(
+        conn,
+        log_id=log_id,
+        origin=own_state,
+        own=True,
+        audience_key=b"",
+        members=(),
+        reader_role=0,
+        epoch=0,
+    )
+    close_lost(conn, log, reason)
+
+
 def root_at(conn: Connection, log: logs.HeldLog, size: int) -> bytes | None:
     """Root that the stored headers of a log had at a size; None where fewer are stored."""
     if size > log.size:

@@ -5,7 +5,8 @@ of the log hold of it under this node's own signature.
 
 - The database is the newest: go on. Where the anchor lacks its last signature (a crash between commit and anchor), that
   signature has not left, and is anchored now.
-- A member, or the anchor, knows more than the database: learn the entries back from a member that has them.
+- A member, or the anchor, knows more than the database: learn the entries back from a member that has them. A member
+  that has not caught up with the checkpoint it holds can not prove its entries, and gives nothing back.
 - Nobody who answered has them: wait while a member has not answered; lost when all have.
 - The database holds another history than the anchor or a member's signed checkpoint: lost. What was signed before
   stands; this epoch is closed, and the next genesis cites its last known checkpoint.
@@ -117,7 +118,11 @@ def decide(memories: Memories) -> Finding:
 
 def _behind(memories: Memories, newest: int) -> Finding:
     """The database lacks entries that were signed."""
-    able = [answer for answer in memories.answers if answer.size > memories.database_size]
+    able = [
+        answer
+        for answer in memories.answers
+        if answer.size > memories.database_size and answer.size >= answer.checkpoint_size
+    ]
     if able:
         best = max(able, key=lambda answer: (answer.size, answer.state))
         if best.size >= newest or not memories.silent:

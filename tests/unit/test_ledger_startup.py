@@ -66,6 +66,16 @@ TABLE: list[tuple[str, dict[str, Any], Decision]] = [
         {**AHEAD, "answers": [xb(11, None)], "silent": ()},
         Decision.LEARN_BACK,
     ),
+    (
+        "the only member that has more can not prove it, another is silent",
+        {**AHEAD, "answers": [xb(11, None, checkpoint=12)], "silent": ("XE",)},
+        Decision.WAIT,
+    ),
+    (
+        "the only member that has more can not prove it, all answered",
+        {**AHEAD, "answers": [xb(11, None, checkpoint=12)], "silent": ()},
+        Decision.LOST,
+    ),
     ("another history than the anchor", {"anchor_agrees": False}, Decision.LOST),
     ("another history than a member's signed checkpoint", {"answers": [xb(10, False)]}, Decision.LOST),
     ("anchor missing, nobody reachable", NO_ANCHOR, Decision.WAIT),
