@@ -83,13 +83,13 @@ class Origin:
         anchor: Path,
         state: str = "XA",
         members: Sequence[str] = ("XA", "XB"),
-        clock: Clock | None = None,
+        clock: Callable[[], int] | None = None,
         key: Ed25519PrivateKey | None = None,
     ) -> None:
         self.store = store
         self.state = state
         self.members = tuple(members)
-        self.clock = clock or Clock()
+        self.clock: Any = clock or Clock()
         self.key = key or Ed25519PrivateKey.generate()
         self.anchor_path = anchor
         self.told: list[frozenset[bytes]] = []
