@@ -53,6 +53,35 @@ def expire(conn: Connection, agreed_ms: int, limit: int = 1000) -> tuple[int, ..
     return entries
 
 
+def expired_unprojected(conn: Connection, agreed_ms: int) -> tuple[int, ...]:
+    """Entries that could not be projected, still have a body, and have expired by their headers.
+
+    Expiry acts on headers, so it covers event kinds that this version does not understand (design.md 4).
+
+    Args:
+        conn: Snapshot.
+        agreed_ms: As in `expire`.
+
+    Returns:
+        Keys of the entries concerned.
+    """
+    query = (
+        select(UNPROJECTED.c.entry_id, ENTRY.c.header, LOG.c.log_id)
+        .where(
+            ENTRY.c.id == UNPROJECTED.c.entry_id,
+            ENTRY.c.salt.is_not(None),
+            LOG.c.id == ENTRY.c.id.bitwise_rshift(literal(SEQ_BITS, Integer())),
+        )
+        .order_by(UNPROJECTED.c.entry_id)
+    )
+    due = []
+    for entry_id, header, log_id in conn.execute(query):
+        expires_ms = parse_header(header, log_id, split_entry_id(entry_id)[1]).expires_ms
+        if expires_ms is not None and expires_ms <= agreed_ms:
+            due.append(entry_id)
+    return tuple(due)
+
+
 def reproject(
     conn: Connection, limit: int = 1000, after: int = -1, parse: Prepare = prepare
 ) -> tuple[int, Projection]:

@@ -14,8 +14,10 @@ from statistics import median_low
 
 from sqlalchemy import Connection, select
 
-from node.alerts.upkeep import expire
+from node.alerts import project
+from node.alerts.upkeep import expire, expired_unprojected
 from node.ledger import logs, storing
+from node.ledger.events import Applied
 from node.store.tables import table
 from node.store.tables.alerts import Alert
 
@@ -56,7 +58,9 @@ def erase_expired(conn: Connection, now_ms: int) -> tuple[bytes, ...]:
     )
     if agreed is None:
         return ()
-    storing.forgive_expired(conn, now_ms)
+    storing.forgive_expired(conn, min(now_ms, agreed + AGREEMENT_MS))
+    unseen = storing.erase_expired(conn, expired_unprojected(conn, agreed))
+    project.apply(conn, Applied(erased=unseen))
     uuids: set[bytes] = set()
     while entries := expire(conn, agreed):
         storing.erase_expired(conn, entries)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from dief.v1 import event_pb2, federation_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from node.alerts import queries
 from node.federation.expiry import AGREEMENT_MS, erase_expired
@@ -15,7 +16,16 @@ from node.ledger.storing import ENTRY
 from node.ops.clock import from_timestamp
 from node.store.engine import Store
 from tests.support.alerts import minimal_alert
-from tests.support.ledger import PUBLISHED, START_MS, FollowerStore, Origin, named
+from tests.support.databases import Databases
+from tests.support.ledger import (
+    PUBLISHED,
+    START_MS,
+    FollowerStore,
+    ForgedLog,
+    Origin,
+    checked_root,
+    named,
+)
 
 HOUR_MS = 3_600_000
 
@@ -79,3 +89,24 @@ def test_i6_expiry_hides_at_once_and_destroys_a_day_later_when_a_peer_agrees(fol
     assert b"EXPIRES 1" not in b"".join(
         path.read_bytes() for path in Path(str(store.url.database)).parent.glob("xb.db*") if store.scrub()
     )
+
+
+def test_i6_what_this_version_does_not_understand_expires_too(databases: Databases) -> None:
+    """Expiry acts on headers, not on what a body means."""
+    expires = Timestamp(seconds=(START_MS + HOUR_MS) // 1000)
+    forged = ForgedLog().add(b"from a later version", kind=9999, expires_at=expires)
+    forged.add(b"no alert at all", subject="alerts/XA/x", expires_at=expires).add(b"for ever", kind=9999)
+    made = FollowerStore(databases.open(), "XB", forged)
+    much_later = START_MS + HOUR_MS + AGREEMENT_MS + HOUR_MS
+    for frame, at in ((forged.batch(), START_MS), (None, much_later)):
+        forged.clock.now = at
+        with made.store.write() as conn:
+            take_batch(conn, made.source, frame or forged.batch(4), at)
+    with made.store.write() as conn:
+        erase_expired(conn, START_MS + HOUR_MS + AGREEMENT_MS - 1)
+    assert bodies(made.store) == [True, True, True, True]
+    with made.store.write() as conn:
+        erase_expired(conn, much_later)
+        erase_expired(conn, much_later)
+    assert bodies(made.store) == [True, False, False, True]
+    assert checked_root(made.store, made.logs()[0]) == forged.root()
