@@ -8,10 +8,10 @@ Example:
 
 from registry_adapters.client import RegistryClient, connect
 from registry_adapters.errors import AdapterError
-from registry_adapters.mapping import Mapping
+from registry_adapters.mapping.rows import Mapping
 from registry_adapters.runner import Report, Runner
 from registry_adapters.source import Cursor, Milestone, Row, Source
-from registry_adapters.sources import open_source
+from registry_adapters.sources.opening import open_source
 from registry_adapters.state import State
 
 __all__ = [

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from registry_adapters.errors import Reject
-from registry_adapters.files import CsvSource
-from registry_adapters.mapping import Mapping
+from registry_adapters.mapping.rows import Mapping
 from registry_adapters.source import Row, Source
+from registry_adapters.sources.files import CsvSource
 
 _SHOWN_REJECTS = 20
 _SHOWN_CODES = 50

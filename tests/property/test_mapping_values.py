@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_adapters import Cursor, Mapping, Row
-from registry_adapters.convert import UnfitError, clean, decimal_text, partial_date
-from registry_adapters.csv_text import Dialect, records, settled_encoding
 from registry_adapters.errors import FieldFault, Reject
-from registry_adapters.mapping import Mapped
-from registry_adapters.validation import faults_of
+from registry_adapters.mapping.convert import UnfitError, clean, decimal_text, partial_date
+from registry_adapters.mapping.rows import Mapped
+from registry_adapters.mapping.validation import faults_of
+from registry_adapters.sources.csv_text import Dialect, records, settled_encoding
 from tests.support.registries import HEADER, SAMPLES, arm
 
 MAPPING = Mapping.load(SAMPLES / "seizures_c" / "mapping.toml")

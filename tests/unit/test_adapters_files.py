@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from registry_adapters import Cursor, Milestone, Row
-from registry_adapters.csv_text import detect_encoding
 from registry_adapters.errors import SchemaDriftError, SourceError
-from registry_adapters.files import CsvSource
-from registry_adapters.mapping_file import CsvSettings
+from registry_adapters.mapping.file import CsvSettings
+from registry_adapters.sources.csv_text import detect_encoding
+from registry_adapters.sources.files import CsvSource
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 

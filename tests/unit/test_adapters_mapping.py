@@ -8,9 +8,9 @@ import pytest
 from dief.v1 import codes_pb2 as c
 
 from registry_adapters import Cursor, Mapping, Milestone, Row, open_source
-from registry_adapters.convert import UnfitError, clean, decimal_text, partial_date
 from registry_adapters.errors import MappingError, Reject
-from registry_adapters.toml_lines import key_lines, line_of
+from registry_adapters.mapping.convert import UnfitError, clean, decimal_text, partial_date
+from registry_adapters.mapping.toml_lines import key_lines, line_of
 from tests.support.registries import HEADER, SAMPLES, arm, change, licensing, seizures
 
 

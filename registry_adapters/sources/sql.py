@@ -31,7 +31,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
-from registry_adapters.mapping_file import SqlSettings
+from registry_adapters.mapping.file import SqlSettings
 from registry_adapters.source import Cursor, Milestone, Row
 
 KIND: Final = "sql"

@@ -12,8 +12,9 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from registry_adapters.conditions import fold
-from registry_adapters.convert import (
+from registry_adapters.errors import FieldFault
+from registry_adapters.mapping.conditions import fold
+from registry_adapters.mapping.convert import (
     ISO_FORMATS,
     UnfitError,
     clean,
@@ -23,9 +24,8 @@ from registry_adapters.convert import (
     decimal_text,
     enum_names,
 )
-from registry_adapters.errors import FieldFault
-from registry_adapters.mapping_file import EachRule, FieldRule, MappingFile, PlaceholderTable, Problems
-from registry_adapters.paths import PARTIAL_DATE, AlertPath, BadPathError, Tree
+from registry_adapters.mapping.file import EachRule, FieldRule, MappingFile, PlaceholderTable, Problems
+from registry_adapters.mapping.paths import PARTIAL_DATE, AlertPath, BadPathError, Tree
 
 _HOLE = re.compile(r"\{([^{}]+)\}")
 _NOTHING = re.compile(r"(?:0+|X+|9{6,})?", re.IGNORECASE)

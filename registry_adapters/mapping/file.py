@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from registry_adapters.conditions import Condition
 from registry_adapters.errors import MappingError
-from registry_adapters.toml_lines import key_lines, line_of
+from registry_adapters.mapping.conditions import Condition
+from registry_adapters.mapping.toml_lines import key_lines, line_of
 
 Lines = dict[tuple[str | int, ...], int]
 

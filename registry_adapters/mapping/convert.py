@@ -26,7 +26,7 @@ from dief.v1.alert_pb2 import PartialDate
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from registry_adapters.paths import PARTIAL_DATE, TIMESTAMP
+from registry_adapters.mapping.paths import PARTIAL_DATE, TIMESTAMP
 
 _UNESCAPE_ROUNDS: Final = 3
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})

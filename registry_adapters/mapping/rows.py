@@ -22,13 +22,13 @@ from dief.v1.alert_pb2 import DiversionAlert
 from dief.v1.draft_pb2 import DraftInput
 from dief.v1.registry_pb2 import RegistryRecord, WithdrawRecord
 
-from registry_adapters.convert import UnfitError, timestamp
 from registry_adapters.errors import FieldFault, Reject
-from registry_adapters.field_rules import CompiledEach, CompiledField, Compiler, View
-from registry_adapters.mapping_file import MappingFile, load_file
-from registry_adapters.paths import Tree, build
+from registry_adapters.mapping.convert import UnfitError, timestamp
+from registry_adapters.mapping.field_rules import CompiledEach, CompiledField, Compiler, View
+from registry_adapters.mapping.file import MappingFile, load_file
+from registry_adapters.mapping.paths import Tree, build
+from registry_adapters.mapping.validation import faults_of
 from registry_adapters.source import Row
-from registry_adapters.validation import faults_of
 
 MAX_KEY = 256
 
