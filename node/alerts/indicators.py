@@ -19,7 +19,6 @@ from struct import Struct
 from typing import Any
 
 from dief.v1 import codes_pb2 as c
-from dief.v1 import desk_pb2 as d
 from dief.v1 import handling_pb2 as h
 from dief.v1.alert_pb2 import Conveyance, DiversionAlert, Document, Item, Party
 
@@ -30,18 +29,18 @@ Place = tuple[str | int, ...]
 Fact = tuple[int, str, Place]
 """Kind of indicator, value as written, and where: a path template followed by its indices."""
 
-_SERIAL = int(d.INDICATOR_KIND_SERIAL)
-_LOT = int(d.INDICATOR_KIND_LOT)
-_PARTY_NAME = int(d.INDICATOR_KIND_PARTY_NAME)
-_PARTY_IDENTIFIER = int(d.INDICATOR_KIND_PARTY_IDENTIFIER)
-_DOCUMENT = int(d.INDICATOR_KIND_DOCUMENT)
-_IMO = int(d.INDICATOR_KIND_IMO)
-_VESSEL_NAME = int(d.INDICATOR_KIND_VESSEL_NAME)
-_AIRCRAFT = int(d.INDICATOR_KIND_AIRCRAFT)
-_CONTAINER = int(d.INDICATOR_KIND_CONTAINER)
-_CONTACT = int(d.INDICATOR_KIND_CONTACT)
-_VEHICLE = int(d.INDICATOR_KIND_VEHICLE)
-_CONTRACT = int(d.INDICATOR_KIND_CONTRACT)
+_SERIAL = int(c.INDICATOR_KIND_SERIAL)
+_LOT = int(c.INDICATOR_KIND_LOT)
+_PARTY_NAME = int(c.INDICATOR_KIND_PARTY_NAME)
+_PARTY_IDENTIFIER = int(c.INDICATOR_KIND_PARTY_IDENTIFIER)
+_DOCUMENT = int(c.INDICATOR_KIND_DOCUMENT)
+_IMO = int(c.INDICATOR_KIND_IMO)
+_VESSEL_NAME = int(c.INDICATOR_KIND_VESSEL_NAME)
+_AIRCRAFT = int(c.INDICATOR_KIND_AIRCRAFT)
+_CONTAINER = int(c.INDICATOR_KIND_CONTAINER)
+_CONTACT = int(c.INDICATOR_KIND_CONTACT)
+_VEHICLE = int(c.INDICATOR_KIND_VEHICLE)
+_CONTRACT = int(c.INDICATOR_KIND_CONTRACT)
 
 _RED = h.TLP_RED
 _NO_PERSONAL_DATA = h.USE_RESTRICTION_NO_PERSONAL_DATA_TO_AUTOMATION

@@ -16,7 +16,7 @@ import string
 import unicodedata
 from collections.abc import Callable
 
-from dief.v1 import desk_pb2 as d
+from dief.v1 import codes_pb2 as c
 
 from node.alerts.scripts import LOOK, SOUND, ascii_digits, by_sound, spelt_marks, without_marks
 
@@ -188,17 +188,17 @@ def vessel_name(value: str) -> Forms:
 
 
 NORMAL_FORMS: dict[int, Callable[[str], Forms]] = {
-    d.INDICATOR_KIND_SERIAL: number,
-    d.INDICATOR_KIND_LOT: number,
-    d.INDICATOR_KIND_PARTY_NAME: party_name,
-    d.INDICATOR_KIND_PARTY_IDENTIFIER: identifier,
-    d.INDICATOR_KIND_DOCUMENT: number,
-    d.INDICATOR_KIND_IMO: imo,
-    d.INDICATOR_KIND_VESSEL_NAME: vessel_name,
-    d.INDICATOR_KIND_AIRCRAFT: number,
-    d.INDICATOR_KIND_CONTAINER: container,
-    d.INDICATOR_KIND_CONTACT: contact,
-    d.INDICATOR_KIND_VEHICLE: number,
-    d.INDICATOR_KIND_CONTRACT: number,
+    c.INDICATOR_KIND_SERIAL: number,
+    c.INDICATOR_KIND_LOT: number,
+    c.INDICATOR_KIND_PARTY_NAME: party_name,
+    c.INDICATOR_KIND_PARTY_IDENTIFIER: identifier,
+    c.INDICATOR_KIND_DOCUMENT: number,
+    c.INDICATOR_KIND_IMO: imo,
+    c.INDICATOR_KIND_VESSEL_NAME: vessel_name,
+    c.INDICATOR_KIND_AIRCRAFT: number,
+    c.INDICATOR_KIND_CONTAINER: container,
+    c.INDICATOR_KIND_CONTACT: contact,
+    c.INDICATOR_KIND_VEHICLE: number,
+    c.INDICATOR_KIND_CONTRACT: number,
 }
 """How the values of each kind are written, by IndicatorKind."""

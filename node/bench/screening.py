@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dief.v1 import desk_pb2, desk_pb2_grpc, handling_pb2
+from dief.v1 import codes_pb2, desk_pb2, desk_pb2_grpc, handling_pb2
 
 from node.bench import samples
 from node.bench.numbers import percentile
@@ -52,12 +52,12 @@ def _application(chance: random.Random, held: int) -> tuple[desk_pb2.ScreenReque
     """Identifiers and names, and the positions of those that alerts have."""
     request = desk_pb2.ScreenRequest(purpose=handling_pb2.PURPOSE_LICENSING)
     wanted = set()
-    kinds: list[tuple[desk_pb2.IndicatorKind.ValueType, Callable[[int, int], str]]] = [
-        (desk_pb2.INDICATOR_KIND_SERIAL, samples.serial_of),
-        (desk_pb2.INDICATOR_KIND_PARTY_IDENTIFIER, samples.identifier_of),
+    kinds: list[tuple[codes_pb2.IndicatorKind.ValueType, Callable[[int, int], str]]] = [
+        (codes_pb2.INDICATOR_KIND_SERIAL, samples.serial_of),
+        (codes_pb2.INDICATOR_KIND_PARTY_IDENTIFIER, samples.identifier_of),
     ]
     terms = [kinds[position % 2] for position in range(IDENTIFIERS)]
-    terms += [(desk_pb2.INDICATOR_KIND_PARTY_NAME, samples.party_of)] * NAMES
+    terms += [(codes_pb2.INDICATOR_KIND_PARTY_NAME, samples.party_of)] * NAMES
     for position, (kind, make) in enumerate(terms):
         known = position % 4 == 0
         i = chance.randrange(held) + (0 if known else 5_000_000)

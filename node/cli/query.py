@@ -57,7 +57,7 @@ def query(
     """Query a peer."""
     from datetime import UTC, datetime
 
-    from dief.v1 import codes_pb2, desk_pb2, federation_pb2
+    from dief.v1 import codes_pb2, federation_pb2
 
     from node.federation.peer_client import open_peer
     from node.federation.query import Term, ask
@@ -78,9 +78,9 @@ def query(
     terms = [
         Term(kind, value)
         for kind, values in (
-            (desk_pb2.INDICATOR_KIND_SERIAL, serial),
-            (desk_pb2.INDICATOR_KIND_PARTY_NAME, name),
-            (desk_pb2.INDICATOR_KIND_DOCUMENT, document),
+            (codes_pb2.INDICATOR_KIND_SERIAL, serial),
+            (codes_pb2.INDICATOR_KIND_PARTY_NAME, name),
+            (codes_pb2.INDICATOR_KIND_DOCUMENT, document),
         )
         for value in values or []
     ]

@@ -72,7 +72,7 @@ def screen(
     }
     request = desk_pb2.ScreenRequest(purpose=purpose_code(purpose), reference=reference)
     for option, values in given.items():
-        kind = desk_pb2.IndicatorKind.Value(f"INDICATOR_KIND_{KINDS[option]}")
+        kind = codes_pb2.IndicatorKind.Value(f"INDICATOR_KIND_{KINDS[option]}")
         for value in values or []:
             request.terms.add(kind=kind, value=value, context=make if option == "serial" else "")
     if not request.terms:

@@ -345,7 +345,7 @@ class Story:
         return [view.name for view in actor.desk.ListAlerts(request, timeout=CALL_SECONDS).alerts]
 
     def _screen(self, actor: Actor, serial: str) -> list[desk_pb2.ScreenHit]:
-        term = desk_pb2.ScreenTerm(kind=desk_pb2.INDICATOR_KIND_SERIAL, value=serial)
+        term = desk_pb2.ScreenTerm(kind=codes_pb2.INDICATOR_KIND_SERIAL, value=serial)
         return list(actor.desk.Screen(desk_pb2.ScreenRequest(terms=[term]), timeout=CALL_SECONDS).hits)
 
     def _gone(self, needle: bytes, *states: str) -> None:

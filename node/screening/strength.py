@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dief.v1 import codes_pb2 as c
-from dief.v1 import desk_pb2 as d
 from dief.v1.alert_pb2 import Item, Party
 
 from node.alerts.normal import LEGAL_FORMS, distinctive_words, legal_forms, name_tokens, number
@@ -278,16 +277,16 @@ def _vehicle(_term: Term, match: Match) -> Judgement:
 
 
 _RULES: dict[int, Callable[[Term, Match], Judgement | None]] = {
-    d.INDICATOR_KIND_SERIAL: _serial,
-    d.INDICATOR_KIND_LOT: _lot,
-    d.INDICATOR_KIND_PARTY_NAME: _name,
-    d.INDICATOR_KIND_PARTY_IDENTIFIER: _identifier,
-    d.INDICATOR_KIND_DOCUMENT: _document,
-    d.INDICATOR_KIND_IMO: _imo,
-    d.INDICATOR_KIND_VESSEL_NAME: _vessel_name,
-    d.INDICATOR_KIND_AIRCRAFT: _aircraft,
-    d.INDICATOR_KIND_CONTAINER: _container,
-    d.INDICATOR_KIND_CONTACT: _contact,
-    d.INDICATOR_KIND_VEHICLE: _vehicle,
-    d.INDICATOR_KIND_CONTRACT: _contract,
+    c.INDICATOR_KIND_SERIAL: _serial,
+    c.INDICATOR_KIND_LOT: _lot,
+    c.INDICATOR_KIND_PARTY_NAME: _name,
+    c.INDICATOR_KIND_PARTY_IDENTIFIER: _identifier,
+    c.INDICATOR_KIND_DOCUMENT: _document,
+    c.INDICATOR_KIND_IMO: _imo,
+    c.INDICATOR_KIND_VESSEL_NAME: _vessel_name,
+    c.INDICATOR_KIND_AIRCRAFT: _aircraft,
+    c.INDICATOR_KIND_CONTAINER: _container,
+    c.INDICATOR_KIND_CONTACT: _contact,
+    c.INDICATOR_KIND_VEHICLE: _vehicle,
+    c.INDICATOR_KIND_CONTRACT: _contract,
 }

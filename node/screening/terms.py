@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dief.v1 import desk_pb2 as d
+from dief.v1 import codes_pb2 as c
 
 from node.alerts.indicators import indicator_key
 from node.alerts.normal import NORMAL_FORMS, distinctive_words
@@ -21,13 +21,13 @@ from node.alerts.placeholders import is_placeholder
 SHORT_SERIAL = 5
 _NUMBERS = frozenset(
     {
-        d.INDICATOR_KIND_SERIAL,
-        d.INDICATOR_KIND_LOT,
-        d.INDICATOR_KIND_DOCUMENT,
-        d.INDICATOR_KIND_CONTRACT,
-        d.INDICATOR_KIND_PARTY_IDENTIFIER,
-        d.INDICATOR_KIND_AIRCRAFT,
-        d.INDICATOR_KIND_VEHICLE,
+        c.INDICATOR_KIND_SERIAL,
+        c.INDICATOR_KIND_LOT,
+        c.INDICATOR_KIND_DOCUMENT,
+        c.INDICATOR_KIND_CONTRACT,
+        c.INDICATOR_KIND_PARTY_IDENTIFIER,
+        c.INDICATOR_KIND_AIRCRAFT,
+        c.INDICATOR_KIND_VEHICLE,
     }
 )
 
@@ -67,9 +67,9 @@ def make_ready(term: Term) -> Ready | str:
     forms = normal(term.value)
     if not forms:
         return _no_form(term)
-    if term.kind == d.INDICATOR_KIND_SERIAL and is_short(forms[0]) and not term.context.strip():
+    if term.kind == c.INDICATOR_KIND_SERIAL and is_short(forms[0]) and not term.context.strip():
         return "A serial of fewer than five digits is on thousands of arms: give the make as context."
-    if term.kind == d.INDICATOR_KIND_PARTY_NAME and not distinctive_words(term.value):
+    if term.kind == c.INDICATOR_KIND_PARTY_NAME and not distinctive_words(term.value):
         return "The name has no distinctive word, only a legal form or words of trade: give more of it, or a number."
     return Ready(term, frozenset(forms), frozenset(indicator_key(term.kind, form) for form in forms))
 
@@ -82,8 +82,8 @@ def is_short(serial: str) -> bool:
 def _no_form(term: Term) -> str:
     if any(sign in term.value for sign in "?*"):
         return "Characters that could not be read (? or *) are not searched exactly: search the parts that are certain."
-    if term.kind == d.INDICATOR_KIND_IMO:
+    if term.kind == c.INDICATOR_KIND_IMO:
         return "An IMO number has seven digits."
-    if term.kind == d.INDICATOR_KIND_CONTACT:
+    if term.kind == c.INDICATOR_KIND_CONTACT:
         return "Not a telephone number, e-mail address or site."
     return "Nothing in it can be searched: it has neither letters nor digits, or only a legal form."

@@ -148,7 +148,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
                 for hit, view in zip(found.hits, views, strict=True):
                     answer.hits.add(
                         term=hit.term,
-                        kind=desk_pb2.IndicatorKind.ValueType(hit.kind),
+                        kind=codes_pb2.IndicatorKind.ValueType(hit.kind),
                         path=hit.path,
                         value=hit.value,
                         alert=view,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from dief.v1 import desk_pb2, federation_pb2
+from dief.v1 import codes_pb2, desk_pb2, federation_pb2
 
 from node.ledger import logs
 from node.ledger.merkle import leaf_hash
@@ -120,7 +120,7 @@ def test_i6_a_withdrawn_alert_leaves_no_body_on_any_node_and_receipts_come_back(
     wanted = {"XB": federation_pb2.RECEIPT_KIND_ERASED, "XE": federation_pb2.RECEIPT_KIND_ERASED}
     until(lambda: receipts() == wanted, "receipts of XB and XE at XA")
     with four["XB"].national("officer") as channel:
-        terms = [desk_pb2.ScreenTerm(kind=desk_pb2.INDICATOR_KIND_SERIAL, value="WITHDRAWN 445566")]
+        terms = [desk_pb2.ScreenTerm(kind=codes_pb2.INDICATOR_KIND_SERIAL, value="WITHDRAWN 445566")]
         assert not desk(channel).Screen(desk_pb2.ScreenRequest(terms=terms), timeout=10).hits
 
 
@@ -153,8 +153,8 @@ def test_a_screening_hit_explains_itself_and_the_asking_stays_at_home(four: Fede
     wait_for(four["XB"], name)
     with four["XB"].national("officer") as channel:
         terms = [
-            desk_pb2.ScreenTerm(kind=desk_pb2.INDICATOR_KIND_SERIAL, value="xk-386012"),
-            desk_pb2.ScreenTerm(kind=desk_pb2.INDICATOR_KIND_SERIAL, value="QQ 77777777"),
+            desk_pb2.ScreenTerm(kind=codes_pb2.INDICATOR_KIND_SERIAL, value="xk-386012"),
+            desk_pb2.ScreenTerm(kind=codes_pb2.INDICATOR_KIND_SERIAL, value="QQ 77777777"),
         ]
         answer = desk(channel).Screen(desk_pb2.ScreenRequest(terms=terms), timeout=10)
     assert [(hit.term, hit.alert.name) for hit in answer.hits] == [(0, name)]

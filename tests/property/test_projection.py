@@ -144,7 +144,7 @@ def _index_fits(conn: Connection, model: Model) -> None:
     content = select(func.count()).select_from(ALERT).where(ALERT.c.held == Held.CONTENT)
     indexed = select(func.count(func.distinct(ALERT_OF_INDICATOR)))
     assert conn.execute(content).scalar() == conn.execute(indexed).scalar()
-    terms = [Term(d.INDICATOR_KIND_SERIAL, f"EX{n}000{r}") for n in range(ALERTS) for r in range(1, 5)]
+    terms = [Term(c.INDICATOR_KIND_SERIAL, f"EX{n}000{r}") for n in range(ALERTS) for r in range(1, 5)]
     met = {(hit.record.name, hit.record.revision) for hit in screen(conn, terms, NOW_MS).hits}
     assert met == {
         (minimal_alert(number=n + 1).name, model.revision(n))

@@ -303,6 +303,7 @@ CLOSED = {
     "TraceRequestState",
     "HitDecision",
     "MatchStrength",
+    "IndicatorKind",
 }
 """Scales, life cycles and lists that are complete by their source: no OTHER."""
 

@@ -83,7 +83,7 @@ def test_a_revision_takes_the_place_of_the_one_it_erases(held: Logs) -> None:
         keys = list(conn.execute(select(INDICATOR.c.key)).scalars())
     assert record is not None
     assert record.revision == 2
-    assert keys == [indicator_key(d.INDICATOR_KIND_SERIAL, "EX2")]
+    assert keys == [indicator_key(c.INDICATOR_KIND_SERIAL, "EX2")]
 
 
 def test_revisions_replace_lists_and_label_whole(held: Logs) -> None:
@@ -316,13 +316,13 @@ def test_every_kind_of_indicator_is_found_where_it_stands() -> None:
     conveyance.containers.append("ZZZU1234564")
     conveyance.vessel_names.add(name="M/V Example")
     found = {(i.kind, i.path): i.form for i in indicators(alert)}
-    assert found[(d.INDICATOR_KIND_LOT, "items[0].lots[0]")] == "ZZZ21C001014"
-    assert found[(d.INDICATOR_KIND_CONTRACT, "items[0].contract_numbers[0]")] == "C12"
-    assert found[(d.INDICATOR_KIND_SERIAL, "items[0].serial_ranges[0].last")] == "AB9"
-    assert found[(d.INDICATOR_KIND_CONTACT, "parties[0].emails[0]")] == "sales@example.org"
-    assert found[(d.INDICATOR_KIND_IMO, "conveyances[0].imo_number")] == "0000012"
-    assert found[(d.INDICATOR_KIND_AIRCRAFT, "conveyances[0].aircraft_registration")] == "QQ76001"
-    assert found[(d.INDICATOR_KIND_VEHICLE, "conveyances[0].vin")] == "ZZZ12345"
-    assert found[(d.INDICATOR_KIND_CONTAINER, "conveyances[0].containers[0]")] == "ZZZU123456"
-    assert found[(d.INDICATOR_KIND_VESSEL_NAME, "conveyances[0].vessel_names[0].name")] == "example"
-    assert {kind for kind, _ in found} == set(d.IndicatorKind.values()) - {0}
+    assert found[(c.INDICATOR_KIND_LOT, "items[0].lots[0]")] == "ZZZ21C001014"
+    assert found[(c.INDICATOR_KIND_CONTRACT, "items[0].contract_numbers[0]")] == "C12"
+    assert found[(c.INDICATOR_KIND_SERIAL, "items[0].serial_ranges[0].last")] == "AB9"
+    assert found[(c.INDICATOR_KIND_CONTACT, "parties[0].emails[0]")] == "sales@example.org"
+    assert found[(c.INDICATOR_KIND_IMO, "conveyances[0].imo_number")] == "0000012"
+    assert found[(c.INDICATOR_KIND_AIRCRAFT, "conveyances[0].aircraft_registration")] == "QQ76001"
+    assert found[(c.INDICATOR_KIND_VEHICLE, "conveyances[0].vin")] == "ZZZ12345"
+    assert found[(c.INDICATOR_KIND_CONTAINER, "conveyances[0].containers[0]")] == "ZZZU123456"
+    assert found[(c.INDICATOR_KIND_VESSEL_NAME, "conveyances[0].vessel_names[0].name")] == "example"
+    assert {kind for kind, _ in found} == set(c.IndicatorKind.values()) - {0}

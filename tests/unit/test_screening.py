@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 from dief.v1 import codes_pb2 as c
-from dief.v1 import desk_pb2 as d
 from dief.v1 import handling_pb2 as h
 from dief.v1.alert_pb2 import DiversionAlert, PartyName
 from dief.v1.event_pb2 import ListPart
@@ -23,7 +22,7 @@ from tests.support.projected import COMMITTED_MS, Logs, list_part, published, re
 
 NOW_MS = COMMITTED_MS + 60_000
 LEAD, STRONG, IDENTITY = c.MATCH_STRENGTH_LEAD, c.MATCH_STRENGTH_STRONG, c.MATCH_STRENGTH_IDENTITY
-SERIAL, NAME, DOCUMENT = d.INDICATOR_KIND_SERIAL, d.INDICATOR_KIND_PARTY_NAME, d.INDICATOR_KIND_DOCUMENT
+SERIAL, NAME, DOCUMENT = c.INDICATOR_KIND_SERIAL, c.INDICATOR_KIND_PARTY_NAME, c.INDICATOR_KIND_DOCUMENT
 
 
 @pytest.fixture
@@ -169,8 +168,8 @@ def test_a_name_is_found_in_both_its_scripts(held: Logs) -> None:
         (SERIAL, "UNKNOWN", "no number"),
         (SERIAL, "AB?12", "not searched exactly"),
         (SERIAL, "--", "no number"),
-        (d.INDICATOR_KIND_IMO, "12345678", "seven digits"),
-        (d.INDICATOR_KIND_CONTACT, "harbour office", "telephone"),
+        (c.INDICATOR_KIND_IMO, "12345678", "seven digits"),
+        (c.INDICATOR_KIND_CONTACT, "harbour office", "telephone"),
         (77, "x", "not indexed"),
     ],
 )
@@ -193,8 +192,8 @@ def test_strongest_comes_first(held: Logs) -> None:
     result = ask(
         held,
         Term(SERIAL, "EA00000003"),
-        Term(d.INDICATOR_KIND_PARTY_IDENTIFIER, "XB-0000001-2", "XB"),
-        Term(d.INDICATOR_KIND_CONTACT, "+999 000000001"),
+        Term(c.INDICATOR_KIND_PARTY_IDENTIFIER, "XB-0000001-2", "XB"),
+        Term(c.INDICATOR_KIND_CONTACT, "+999 000000001"),
     )
     strengths = [hit.strength for hit in result.hits]
     assert strengths == sorted(strengths, reverse=True)
@@ -206,11 +205,11 @@ def test_conveyances_are_found_and_their_limits_told(held: Logs) -> None:
     alert = case_pattern(7)
     alert.handling.audience.CopyFrom(minimal_alert().handling.audience)
     held.tell(held.open(alert.originator), published(alert))
-    ship = only(ask(held, Term(d.INDICATOR_KIND_IMO, "IMO 0000012")))
-    box = only(ask(held, Term(d.INDICATOR_KIND_CONTAINER, "ZZZU123456-9")))
-    vessel = only(ask(held, Term(d.INDICATOR_KIND_VESSEL_NAME, "MV Example Everest")))
-    lot = only(ask(held, Term(d.INDICATOR_KIND_LOT, "3/89")))
-    company = only(ask(held, Term(d.INDICATOR_KIND_PARTY_IDENTIFIER, "IMO 0000014")))
+    ship = only(ask(held, Term(c.INDICATOR_KIND_IMO, "IMO 0000012")))
+    box = only(ask(held, Term(c.INDICATOR_KIND_CONTAINER, "ZZZU123456-9")))
+    vessel = only(ask(held, Term(c.INDICATOR_KIND_VESSEL_NAME, "MV Example Everest")))
+    lot = only(ask(held, Term(c.INDICATOR_KIND_LOT, "3/89")))
+    company = only(ask(held, Term(c.INDICATOR_KIND_PARTY_IDENTIFIER, "IMO 0000014")))
     assert (ship.strength, box.strength, vessel.strength, lot.strength) == (STRONG, LEAD, LEAD, LEAD)
     assert any("check digit" in weakness for weakness in box.weaknesses)
     assert any("origin" in weakness for weakness in lot.weaknesses)
