@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dief.v1.alert_pb2 import DiversionAlert, Item
@@ -82,12 +82,29 @@ def find(
         for row_id in hits[:MAX_PER_TERM]:
             rows[row_id].add(position)
     terms = dict(ready)
-    matches: list[Match] = []
-    for chunk in _chunks(sorted(rows)):
+    asked = {
+        row_id: [(position, terms[position]) for position in sorted(found)] for row_id, found in rows.items()
+    }
+    return Found(tuple(verified(conn, asked, now_ms, reader_roles)), tuple(overfull))
+
+
+def verified(
+    conn: Connection,
+    asked: Mapping[int, Sequence[tuple[int, Ready]]],
+    now_ms: int,
+    reader_roles: Collection[int],
+) -> Iterator[Match]:
+    """Matches that the bodies bear out, of alerts that are current in a reader's view.
+
+    Args:
+        conn: Snapshot.
+        asked: Keys of rows of alerts to the terms, with their positions, that the index found there.
+        now_ms: This node's clock.
+        reader_roles: Values of ReaderRole that the reader has.
+    """
+    for chunk in _chunks(sorted(asked)):
         for row_id, head_id, part, body, head_body in _bodies(conn, chunk, now_ms, reader_roles):
-            asked = [(position, terms[position]) for position in sorted(rows[row_id])]
-            matches += _verify(asked, head_id, part, body, head_body)
-    return Found(tuple(matches), tuple(overfull))
+            yield from _verify(asked[row_id], head_id, part, body, head_body)
 
 
 def _visible_rows(
@@ -155,14 +172,16 @@ def _matching(
     found: Iterator[Fact],
     part: int | None,
 ) -> Iterator[Match]:
-    kinds = {ready.term.kind for _, ready in asked}
+    by_form: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for position, ready in asked:
+        for form in ready.forms:
+            by_form[ready.term.kind][form].append(position)
     for kind, value, place in found:
-        if kind not in kinds:
+        if kind not in by_form:
             continue
-        forms = NORMAL_FORMS[kind](value)
-        for position, ready in asked:
-            if ready.term.kind == kind and not ready.forms.isdisjoint(forms):
-                yield Match(position, head_id, alert, items, kind, value, place, part)
+        wanted = by_form[kind]
+        for position in sorted({one for form in NORMAL_FORMS[kind](value) for one in wanted.get(form, ())}):
+            yield Match(position, head_id, alert, items, kind, value, place, part)
 
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
