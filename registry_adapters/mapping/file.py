@@ -10,69 +10,22 @@ Source: TOML 1.0.
 from __future__ import annotations
 
 import difflib
-import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from registry_adapters.errors import MappingError
 from registry_adapters.mapping.conditions import Condition
+from registry_adapters.mapping.part import Part
 from registry_adapters.mapping.toml_lines import key_lines, line_of
+from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
 Lines = dict[tuple[str | int, ...], int]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class SqlSettings(_Part):
-    """`[source] kind = "sql"`: a table, view or query behind any SQLAlchemy URL."""
-
-    kind: Literal["sql"]
-    url: str | None = None
-    url_env: str | None = None
-    table: str | None = None
-    query: str | None = None
-    key: Annotated[tuple[str, ...], Field(min_length=1)]
-    watermark: str | None = None
-    overlap_seconds: Annotated[float, Field(ge=0)] = 60
-    soft_delete: str | None = None
-    fetch_size: Annotated[int, Field(ge=1, le=100_000)] = 2000
-    connect_args: dict[str, str | int | float | bool] = {}
-
-    @model_validator(mode="after")
-    def _one_of_each(self) -> SqlSettings:
-        if (self.url is None) == (self.url_env is None):
-            raise ValueError("needs one of url, url_env")
-        if (self.table is None) == (self.query is None):
-            raise ValueError("needs one of table, query")
-        return self
-
-    def address(self, home: Path) -> str:
-        """The URL, with a relative SQLite path made absolute.
-
-        Args:
-            home: Folder of the mapping file.
-
-        Raises:
-            MappingError: The environment variable is not set.
-        """
-        url = self.url if self.url is not None else os.environ.get(self.url_env or "", "")
-        if not url:
-            raise MappingError(
-                f"The environment variable {self.url_env} is not set.",
-                "Set it to the registry's database URL.",
-            )
-        prefix = "sqlite:///"
-        if url.startswith(prefix) and not url.startswith((prefix + "/", prefix + "file:")):
-            return prefix + str(home / url.removeprefix(prefix))
-        return url
-
-
-class CsvSettings(_Part):
+class CsvSettings(Part):
     """`[source] kind = "csv"`: files that a registry drops into a folder."""
 
     kind: Literal["csv"]
@@ -90,28 +43,28 @@ class CsvSettings(_Part):
     max_files: Annotated[int, Field(ge=1, le=1000)] = 500
 
 
-class CodeTable(_Part):
+class CodeTable(Part):
     """`[codes.<name>]`: the registry's codes and what they are in an alert; without a default others refuse the row."""
 
     map: dict[str, str]
     default: str | None = None
 
 
-class PlaceholderTable(_Part):
+class PlaceholderTable(Part):
     """`[placeholders.<name>]`: words that stand where a number should: it was erased, or there is none."""
 
     erased: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
 
 
-class Setting(_Part):
+class Setting(Part):
     """A constant put at one place."""
 
     to: str
     value: Any
 
 
-class FieldRule(_Part):
+class FieldRule(Part):
     """`[[field]]`: one value of a row at one place of the alert."""
 
     to: str
@@ -136,7 +89,7 @@ class FieldRule(_Part):
         return self
 
 
-class EachRule(_Part):
+class EachRule(Part):
     """`[[each]]`: a column that holds a list (an array, or JSON) and the fields that each element fills.
 
     Inside, `@` is the element, `@.name` a member of it, `@index` its place from 1.
@@ -148,7 +101,7 @@ class EachRule(_Part):
     when: Condition | None = None
 
 
-class Select(_Part):
+class Select(Part):
     """`[select]`: which rows become drafts, which withdraw what they were."""
 
     draft: Condition
@@ -157,31 +110,34 @@ class Select(_Part):
     strict: bool = False
 
 
-class Expiry(_Part):
+class Expiry(Part):
     """`[expiry]`: how long an alert lives, from the day on which it is drafted."""
 
     years: Annotated[int, Field(ge=1, le=30)] = 3
 
 
-class Clean(_Part):
+class Clean(Part):
     """`[clean]`: what is done to every text."""
 
     unescape: bool = False
 
 
-class MappingFile(_Part):
+class MappingFile(Part):
     """The whole file."""
 
     version: Literal[1]
     stream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     state: Path = Path("state")
     source: Annotated[SqlSettings | CsvSettings, Field(discriminator="kind")]
+    lookup: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], LookupSettings] = Field(
+        default_factory=dict
+    )
     select: Select
     expiry: Expiry | None = None
     clean: Clean = Clean()
     constants: dict[str, Any]
-    codes: dict[str, CodeTable] = {}
-    placeholders: dict[str, PlaceholderTable] = {}
+    codes: dict[str, CodeTable] = Field(default_factory=dict)
+    placeholders: dict[str, PlaceholderTable] = Field(default_factory=dict)
     field: tuple[FieldRule, ...] = ()
     each: tuple[EachRule, ...] = ()
 
@@ -255,7 +211,8 @@ def _words(where: tuple[str | int, ...], kind: str, message: str) -> str:
 
 def _near(where: tuple[str | int, ...]) -> str:
     models: dict[str, tuple[type[BaseModel], ...]] = {
-        "source": (SqlSettings, CsvSettings),
+        "source": (SqlSettings, ChangesSettings, CsvSettings),
+        "lookup": (LookupSettings,),
         "select": (Select, Condition),
         "field": (FieldRule, Condition),
         "each": (EachRule, FieldRule, Condition),

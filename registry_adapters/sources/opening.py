@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from registry_adapters.errors import SchemaDriftError
-from registry_adapters.mapping.file import SqlSettings
 from registry_adapters.mapping.rows import Mapping, required_columns
 from registry_adapters.source import Source
 from registry_adapters.sources.files import CsvSource
 from registry_adapters.sources.sql import SqlSource
+from registry_adapters.sources.sql_settings import SqlSettings
 
 
 def open_source(mapping: Mapping) -> Source:

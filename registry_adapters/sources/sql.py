@@ -31,8 +31,8 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
-from registry_adapters.mapping.file import SqlSettings
 from registry_adapters.source import Cursor, Milestone, Row
+from registry_adapters.sources.sql_settings import SqlSettings
 
 KIND: Final = "sql"
 

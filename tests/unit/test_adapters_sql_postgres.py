@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from registry_adapters import Cursor, Row
 from registry_adapters.errors import SourceError
-from registry_adapters.mapping.file import SqlSettings
 from registry_adapters.sources.sql import SqlSource
+from registry_adapters.sources.sql_settings import SqlSettings
 from tests.support.postgres import Cluster
 
 
