@@ -29,9 +29,9 @@ from registry_adapters.client import (
     faults_of_status,
 )
 from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError
+from registry_adapters.keys import join_key
 from registry_adapters.mapping.rows import Mapped, Mapping
 from registry_adapters.source import Cursor, Milestone, Row, Source
-from registry_adapters.sources.sql import join_key
 from registry_adapters.state import Refusal, Sent, State
 
 _QUIET_ROWS: Final = 5000

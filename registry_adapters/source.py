@@ -12,11 +12,11 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 from uuid import UUID
 
 from registry_adapters.errors import CursorError, FieldFault
@@ -31,11 +31,13 @@ class Cursor:
 
     Attributes:
         kind: Kind of the source that wrote it, for example "sql".
-        state: What the source needs to go on; values of JSON, dates, decimals and UUIDs.
+        state: What the source needs to go on; values of JSON, dates, decimals and UUIDs. Rows of one run share it.
+        after: What differs from row to row; stored as `after` of the state. None: the state says all.
     """
 
     kind: str
     state: Mapping[str, Any]
+    after: Sequence[Any] | None = None
 
     def encode(self) -> bytes:
         """Canonical bytes: JSON with a version.
@@ -43,8 +45,9 @@ class Cursor:
         Raises:
             CursorError: It would be larger than the node takes.
         """
+        state = self.state if self.after is None else {**self.state, "after": self.after}
         text = json.dumps(
-            {"v": CURSOR_VERSION, "kind": self.kind, "state": self.state},
+            {"v": CURSOR_VERSION, "kind": self.kind, "state": state},
             default=_tagged,
             separators=(",", ":"),
             sort_keys=True,
@@ -143,6 +146,25 @@ class Source(Protocol):
         """
 
 
+@runtime_checkable
+class Lookup(Protocol):
+    """What a source offers besides, where its mapping says how: one fact on demand, as a trace request asks."""
+
+    def lookup(self, kind: str, value: str) -> Sequence[Mapping[str, Any]]:
+        """What the registry knows of one serial, licence or the like.
+
+        Args:
+            kind: Name of a `[lookup.<name>]` of the mapping, for example "serial".
+            value: What is asked for, as it was read.
+
+        Returns:
+            Column to value, for each row that was found; bounded.
+
+        Raises:
+            SourceError: The mapping has no such look-up, or the registry cannot be read.
+        """
+
+
 @dataclass(slots=True)
 class SourceReport:
     """What a source noticed about its input, for people.
@@ -150,10 +172,12 @@ class SourceReport:
     Attributes:
         facts: Short lines by topic, for example {"encoding": "cp1252"}.
         waiting: Names of files that are not handed over yet.
+        warnings: What a person should look at, although rows still flow.
     """
 
     facts: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def _tagged(value: object) -> dict[str, str]:

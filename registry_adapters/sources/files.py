@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
+from registry_adapters.keys import join_key
 from registry_adapters.mapping.file import CsvSettings
 from registry_adapters.source import Cursor, Milestone, Row, SourceReport
 from registry_adapters.sources.csv_text import (
@@ -38,7 +39,6 @@ from registry_adapters.sources.csv_text import (
     records,
     settled_encoding,
 )
-from registry_adapters.sources.sql import join_key
 
 KIND: Final = "csv"
 _UNFINISHED = (".part", ".tmp", ".done", ".filepart", ".crdownload")

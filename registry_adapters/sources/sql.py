@@ -31,6 +31,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
+from registry_adapters.keys import join_key
 from registry_adapters.source import Cursor, Milestone, Row
 from registry_adapters.sources.sql_settings import SqlSettings
 
@@ -271,13 +272,6 @@ def _behind(order: Sequence[sa.ColumnElement[Any]], place: Sequence[Any]) -> sa.
     if len(order) == 1:
         return first
     return sa.or_(first, sa.and_(order[0] == place[0], _behind(order[1:], place[1:])))
-
-
-def join_key(parts: Sequence[Any]) -> str:
-    """One opaque key of one or several columns; a slash inside a part is written %2F where there are several."""
-    if len(parts) == 1:
-        return str(parts[0])
-    return "/".join(str(part).replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
 def less_seconds(mark: Any, seconds: float) -> Any:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from registry_adapters import Cursor, Milestone, Row
 from registry_adapters.errors import CursorError, SchemaDriftError, SourceError
-from registry_adapters.sources.sql import SqlSource, join_key, less_seconds, open_engine
+from registry_adapters.keys import join_key
+from registry_adapters.sources.sql import SqlSource, less_seconds, open_engine
 from registry_adapters.sources.sql_settings import SqlSettings
 
 
