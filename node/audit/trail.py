@@ -46,6 +46,8 @@ class AuditAction(StrEnum):
     ROSTER_TRUSTED = "ROSTER_TRUSTED"
     SIGNING_RESUMED = "SIGNING_RESUMED"
     EXPIRED = "EXPIRED"
+    HIT_DECIDED = "HIT_DECIDED"
+    HITS_DELIVERED = "HITS_DELIVERED"
 
 
 @dataclass(frozen=True, slots=True)

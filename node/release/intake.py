@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dief.v1 import draft_pb2, registry_pb2
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, or_, select, update
 
 from node.identity.spiffe import SpiffeId
 from node.ledger.errors import SigningPausedError
@@ -231,9 +231,18 @@ def cursor_of(conn: Connection, registry: SpiffeId, stream: str) -> tuple[bytes,
 
 
 def standings(
-    conn: Connection, registry: SpiffeId, stream: str, after_key: str, limit: int
+    conn: Connection, registry: SpiffeId, stream: str, after_key: str, limit: int, since_ms: int = 0
 ) -> list[Row[Any]]:
-    """Records of a stream in the order of their keys, each with its newest draft."""
+    """Records of a stream in the order of their keys, each with its newest draft.
+
+    Args:
+        conn: Snapshot.
+        registry: Who handed them in.
+        stream: Name of its stream.
+        after_key: Only records with a higher key.
+        limit: At most so many.
+        since_ms: Only records whose standing changed at this moment or later.
+    """
     return list(
         conn.execute(
             select(
@@ -243,10 +252,17 @@ def standings(
                 DRAFT.c.uuid,
                 DRAFT.c.state,
                 DRAFT.c.reason,
+                RECORD.c.updated_ms,
+                DRAFT.c.updated_ms.label("draft_ms"),
             )
             .join(STREAM, STREAM.c.id == RECORD.c.stream_id)
             .join(DRAFT, DRAFT.c.id == RECORD.c.draft_id)
-            .where(STREAM.c.caller == str(registry), STREAM.c.name == stream, RECORD.c.key > after_key)
+            .where(
+                STREAM.c.caller == str(registry),
+                STREAM.c.name == stream,
+                RECORD.c.key > after_key,
+                or_(RECORD.c.updated_ms >= since_ms, DRAFT.c.updated_ms >= since_ms),
+            )
             .order_by(RECORD.c.key)
             .limit(limit)
         )

@@ -25,7 +25,7 @@ from node.ops.clock import now_ms, to_timestamp
 from node.ops.errors import DiefError
 from node.release import ReleaseDesk
 from node.screening import Term, screen
-from node.services import drafts, errors
+from node.services import drafts, errors, hits
 from node.services.guard import NationalGuard
 from node.store.engine import Store
 from node.store.tables import table
@@ -182,6 +182,41 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
             return await self._store.run_read(lambda conn: _receipts(conn, asked.alert, self._state))
 
         return await self._call(request, context, READERS, work)
+
+    # -- hits of the watch -------------------------------------------------------------------------------------
+
+    async def ListHits(
+        self, request: desk_pb2.ListHitsRequest, context: Context
+    ) -> desk_pb2.ListHitsResponse:
+        async def work(asked: desk_pb2.ListHitsRequest, _caller: SpiffeId) -> desk_pb2.ListHitsResponse:
+            return await self._store.run_read(lambda conn: hits.listed(conn, asked))
+
+        return await self._call(request, context, OFFICERS, work)
+
+    async def GetHit(self, request: desk_pb2.GetHitRequest, context: Context) -> desk_pb2.GetHitResponse:
+        async def work(asked: desk_pb2.GetHitRequest, caller: SpiffeId) -> desk_pb2.GetHitResponse:
+            def read(conn: Connection) -> desk_pb2.GetHitResponse:
+                answer = desk_pb2.GetHitResponse(hit=hits.read(conn, asked, caller))
+                record = queries.get_alert(
+                    conn, answer.hit.alert, now_ms(), reader_roles=ROLES, doubted_origins=self._doubted()
+                )
+                if record is not None and record.alert is not None:
+                    answer.alert.CopyFrom(next(iter(_views(conn, [record]))))
+                return answer
+
+            return await self._store.run_write(read)
+
+        return await self._call(request, context, OFFICERS, work)
+
+    async def DecideHit(
+        self, request: desk_pb2.DecideHitRequest, context: Context
+    ) -> desk_pb2.DecideHitResponse:
+        async def work(asked: desk_pb2.DecideHitRequest, caller: SpiffeId) -> desk_pb2.DecideHitResponse:
+            return desk_pb2.DecideHitResponse(
+                hit=await self._store.run_write(lambda conn: hits.decide(conn, asked, caller))
+            )
+
+        return await self._call(request, context, OFFICERS, work)
 
     # -- drafts ------------------------------------------------------------------------------------------------
 

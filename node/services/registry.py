@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
-from dief.v1 import registry_pb2, registry_pb2_grpc
+from dief.v1 import registry_pb2, registry_pb2_grpc, watch_pb2
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
@@ -17,9 +17,10 @@ from node.ops.counters import refused
 from node.ops.errors import DiefError
 from node.release import ReleaseDesk, rows
 from node.release.intake import Outcome, RegistryIntake, cursor_of, standings
-from node.services import errors
+from node.services import errors, hits
 from node.services.guard import NationalGuard
 from node.store.engine import Store
+from node.watch.records import Taken, stream_id_of, take
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request", bound=Message)
@@ -27,6 +28,9 @@ Answer = TypeVar("Answer", bound=Message)
 
 REGISTRIES = frozenset({Kind.REGISTRY})
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
+MAX_CHANGES = 500
+"""Each change may be a release that the writer signs."""
+MAX_VIOLATIONS = 100
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
@@ -54,14 +58,37 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         async def work(
             asked: registry_pb2.SubmitRecordsRequest, caller: SpiffeId
         ) -> registry_pb2.SubmitRecordsResponse:
-            outcomes = await self._store.run_write(
-                lambda conn: self._intake.submit(
-                    conn, caller, asked.stream, asked.records, asked.cursor, now_ms()
-                )
-            )
-            return registry_pb2.SubmitRecordsResponse(outcomes=map(_outcome, outcomes))
+            _check_records(asked)
+            return await self._store.run_write(lambda conn: self._take(conn, asked, caller))
 
         return await self._call(request, context, work)
+
+    def _take(
+        self, conn: Connection, asked: registry_pb2.SubmitRecordsRequest, caller: SpiffeId
+    ) -> registry_pb2.SubmitRecordsResponse:
+        """Drafts, watch and cursor in one transaction; a draft that is refused keeps no record from the watch."""
+        moment = now_ms()
+        changes = [record for record in asked.records if record.WhichOneof("change")]
+        drafted = iter(self._intake.submit(conn, caller, asked.stream, changes, asked.cursor, moment))
+        watching = [record for record in asked.records if record.WhichOneof("watching")]
+        taken: Iterator[Taken] = iter(())
+        if watching:
+            stream_id = stream_id_of(conn, str(caller), asked.stream)
+            if stream_id is None:
+                raise RuntimeError("the intake stored a cursor without a stream")
+            taken = iter(take(conn, stream_id, [_watched(record) for record in watching], moment))
+        answer = registry_pb2.SubmitRecordsResponse()
+        for record in asked.records:
+            outcome = registry_pb2.RecordOutcome(key=record.key, result=registry_pb2.RECORD_RESULT_UNCHANGED)
+            if record.WhichOneof("change"):
+                outcome = _outcome(next(drafted))
+            if record.WhichOneof("watching"):
+                made = next(taken)
+                outcome.not_watched.extend(f"{place}: {why}" for place, why in made.not_watched.items())
+                if made.changed and outcome.result == registry_pb2.RECORD_RESULT_UNCHANGED:
+                    outcome.result = registry_pb2.RECORD_RESULT_ACCEPTED
+            answer.outcomes.append(outcome)
+        return answer
 
     async def GetCursor(
         self, request: registry_pb2.GetCursorRequest, context: Context
@@ -85,7 +112,8 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             size = min(asked.page_size or DEFAULT_PAGE, MAX_PAGE)
 
             def read(conn: Connection) -> registry_pb2.ListOutcomesResponse:
-                found = standings(conn, caller, asked.stream, asked.page_token, size + 1)
+                since = asked.changed_since.ToMilliseconds() if asked.HasField("changed_since") else 0
+                found = standings(conn, caller, asked.stream, asked.page_token, size + 1, since)
                 answer = registry_pb2.ListOutcomesResponse()
                 for row in found[:size]:
                     answer.records.add(
@@ -95,6 +123,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
                         alert=name_of(self._desk.own_state, row.alert_uuid) if row.alert_uuid else "",
                         revision=row.revision,
                         reason=row.reason,
+                        changed_at=to_timestamp(max(row.updated_ms, row.draft_ms)),
                     )
                 if len(found) > size:
                     answer.next_page_token = found[size - 1].key
@@ -103,6 +132,53 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             return await self._store.run_read(read)
 
         return await self._call(request, context, work)
+
+    async def PullHits(
+        self, request: registry_pb2.PullHitsRequest, context: Context
+    ) -> registry_pb2.PullHitsResponse:
+        async def work(
+            asked: registry_pb2.PullHitsRequest, caller: SpiffeId
+        ) -> registry_pb2.PullHitsResponse:
+            return await self._store.run_read(lambda conn: hits.pull(conn, asked, caller))
+
+        return await self._call(request, context, work)
+
+    async def AcknowledgeHits(
+        self, request: registry_pb2.AcknowledgeHitsRequest, context: Context
+    ) -> registry_pb2.AcknowledgeHitsResponse:
+        async def work(
+            asked: registry_pb2.AcknowledgeHitsRequest, caller: SpiffeId
+        ) -> registry_pb2.AcknowledgeHitsResponse:
+            return await self._store.run_write(lambda conn: hits.acknowledge(conn, asked, caller))
+
+        return await self._call(request, context, work)
+
+
+def _check_records(asked: registry_pb2.SubmitRecordsRequest) -> None:
+    """Rules of a batch that no single field can state.
+
+    Raises:
+        InvalidRequestError: Names the records.
+    """
+    broken = []
+    changes = 0
+    for place, record in enumerate(asked.records):
+        change = record.WhichOneof("change")
+        changes += change is not None
+        if change is None and record.WhichOneof("watching") is None:
+            broken.append((f"records[{place}]", "needs a change, or a word for the watch"))
+        if change is not None and not record.content_hash:
+            broken.append(
+                (f"records[{place}].content_hash", "needs the SHA-256 of what the change is made of")
+            )
+    if changes > MAX_CHANGES:
+        broken.append(("records", f"at most {MAX_CHANGES} with a change"))
+    if broken:
+        raise errors.InvalidRequestError(broken[:MAX_VIOLATIONS])
+
+
+def _watched(record: registry_pb2.RegistryRecord) -> tuple[str, watch_pb2.WatchRecord | None]:
+    return record.key, record.watch if record.WhichOneof("watching") == "watch" else None
 
 
 def _outcome(outcome: Outcome) -> registry_pb2.RecordOutcome:

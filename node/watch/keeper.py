@@ -1,0 +1,166 @@
+"""Following the alerts: each new one is matched against all records, and hits of those that are gone are cleared.
+
+Rules:
+- Where it stands is stored with the hits, so a kill loses none and doubles none (I5).
+- It works in slices, so that a large watch never keeps the writer from the peers (I12).
+- A hit is cleared for an alert that is gone only while the copies of its origin's logs are current: an alert that
+  moves to another audience is first told there and then erased here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Row, Table, func, select, update
+
+from node.alerts.project import ALERT
+from node.ops.counters import refused
+from node.store.engine import Store
+from node.store.tables import table
+from node.store.tables.watch import WatchPosition
+from node.watch import hits, records
+from node.watch.matching import KEY, load, pairs, parts_before, records_with
+
+POSITION: Table = table(WatchPosition)
+ROWS_AT_ONCE = 200
+PAIRS_AT_ONCE = 500
+LOOK_EVERY_S = 0.5
+CLEAR_EVERY_S = 5.0
+HITS_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
+
+
+class WatchKeeper:
+    """One a node.
+
+    Args:
+        store: The store.
+        origin_current: Whether the copies of an origin's logs are current; true for the own State.
+        now: This node's clock, milliseconds.
+    """
+
+    def __init__(
+        self, *, store: Store, origin_current: Callable[[str], bool], now: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._origin_current = origin_current
+        self._now = now
+
+    async def run(self) -> None:
+        """Go on until cancelled; a failure is logged and tried again (I12)."""
+        loop = asyncio.get_running_loop()
+        clear_at = 0.0
+        rebuilt = False
+        while True:
+            try:
+                if not rebuilt:
+                    await self._rebuild()
+                    rebuilt = True
+                news = False
+                while await self._store.run_read(self._behind):
+                    await self._store.run_write(self.step)
+                    news = True
+                if news or loop.time() >= clear_at:
+                    await self.clear_gone()
+                    clear_at = loop.time() + CLEAR_EVERY_S
+            except Exception as error:  # noqa: BLE001 - whatever it was, the watch goes on
+                refused.inc("WATCH_FAILED")
+                log.error("watch_failed", error=type(error).__name__)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def step(self, conn: Connection) -> bool:
+        """Match the next slice of alerts; whether there was anything to do.
+
+        Args:
+            conn: Write transaction.
+        """
+        now_ms = self._now()
+        done, after = _position(conn)
+        newest = _newest(conn)
+        if newest <= done:
+            return False
+        rows = range(done + 1, min(newest, done + ROWS_AT_ONCE) + 1)
+        if conn.execute(select(KEY.c.record_id).limit(1)).first() is None:
+            _move(conn, newest, 0)
+            return True
+        if after == 0:
+            for part in parts_before(conn, rows):
+                next_record: int | None = 0
+                while next_record is not None:
+                    next_record = _match(conn, range(part, part + 1), next_record, now_ms)
+        resume = _match(conn, rows, after, now_ms)
+        if resume is None:
+            hits.clear_revised(conn, rows, now_ms)
+            _move(conn, rows.stop - 1, 0)
+        else:
+            _move(conn, done, resume)
+        return True
+
+    async def clear_gone(self) -> int:
+        """Clear hits whose alerts are gone; how many."""
+        cleared = after = 0
+        while True:
+            found, after = await self._store.run_read(partial(self._gone, after=after))
+            due = [known.id for known, reason in found if self._may_clear(known.origin, reason)]
+            if due:
+                cleared += await self._store.run_write(partial(self._clear, ids=due))
+            if not after:
+                return cleared
+
+    def _gone(self, conn: Connection, after: int) -> tuple[list[tuple[Row[Any], int]], int]:
+        return hits.gone(conn, after, HITS_AT_ONCE, self._now())
+
+    def _clear(self, conn: Connection, ids: list[int]) -> int:
+        """Clear those of `ids` that are still to be cleared in this transaction."""
+        now_ms = self._now()
+        wanted = set(ids)
+        found, _ = hits.gone(conn, min(ids) - 1, max(ids) - min(ids) + 1, now_ms)
+        due = [(known, reason) for known, reason in found if known.id in wanted]
+        for known, reason in due:
+            hits.clear(conn, known, reason, now_ms)
+        return len(due)
+
+    def _may_clear(self, origin: str, reason: int) -> bool:
+        return reason == hits.EXPIRED or self._origin_current(origin)
+
+    def _behind(self, conn: Connection) -> bool:
+        return _newest(conn) > _position(conn)[0]
+
+    async def _rebuild(self) -> None:
+        after = 0
+        while after := await self._store.run_write(partial(self._rebuild_slice, after=after)):
+            log.info("watch_rebuilding")
+
+    def _rebuild_slice(self, conn: Connection, after: int) -> int:
+        return records.rebuild(conn, after, self._now())
+
+
+def _match(conn: Connection, rows: range, after: int, now_ms: int) -> int | None:
+    """Match rows of alerts with the next records; the record to go on after, None where all were matched.
+
+    The last record of a full slice may be cut short, so it comes again; it can not be the only one, because a record
+    meets a row once and a slice holds more pairs than rows.
+    """
+    found = records_with(conn, rows, after, PAIRS_AT_ONCE)
+    hits.fold(conn, pairs(conn, load(conn, found), found, now_ms), now_ms)
+    return sorted(found)[-2] if sum(map(len, found.values())) == PAIRS_AT_ONCE else None
+
+
+def _newest(conn: Connection) -> int:
+    return int(conn.execute(select(func.max(ALERT.c.id))).scalar() or 0)
+
+
+def _position(conn: Connection) -> tuple[int, int]:
+    row = conn.execute(select(POSITION.c.alert_id, POSITION.c.record_id).where(POSITION.c.id == 1)).first()
+    return (0, 0) if row is None else (int(row.alert_id), int(row.record_id))
+
+
+def _move(conn: Connection, alert_id: int, record_id: int) -> None:
+    values = {"alert_id": alert_id, "record_id": record_id}
+    if conn.execute(update(POSITION).where(POSITION.c.id == 1).values(**values)).rowcount == 0:
+        conn.execute(POSITION.insert().values(id=1, **values))

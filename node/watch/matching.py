@@ -1,0 +1,260 @@
+"""Which records meet which alerts, and how: keys say where to look, bodies and records say whether it is so.
+
+Rules:
+- Only what every reader of this State may see is matched: the registry's screen is everybody's screen.
+- An alert that was released from a record does not meet that record.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from dief.v1 import watch_pb2
+from sqlalchemy import Connection, select
+
+from node.alerts.indicators import path_of
+from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR
+from node.alerts.queries import EVERYBODY
+from node.alerts.states import Held
+from node.screening.candidates import Match, verified
+from node.screening.strength import judge
+from node.screening.terms import Ready, Term, make_ready
+from node.store.tables import table
+from node.store.tables.alerts import INDICATOR_BITS
+from node.store.tables.release import RegistryRecordRow
+from node.store.tables.watch import WatchKey, WatchRecordRow
+
+RECORD = table(WatchRecordRow)
+KEY = table(WatchKey)
+TOLD = table(RegistryRecordRow)
+MAX_MATCHES = 50
+"""A hit tells so many matches, the strongest; more say nothing more to an officer."""
+_CHUNK = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A record as it stands.
+
+    Attributes:
+        id: Its key in the table.
+        stream_id: Its registry's stream.
+        key: The registry's own key.
+        content: The record.
+        digest: SHA-256 of its stored bytes.
+    """
+
+    id: int
+    stream_id: int
+    key: str
+    content: watch_pb2.WatchRecord
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One match of a record's field, for its hit."""
+
+    kind: int
+    field: str
+    path: str
+    strength: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A record and an alert that meet.
+
+    Attributes:
+        record: The record.
+        head: Key of the row that is the alert now.
+        meetings: The matches, strongest first.
+    """
+
+    record: Watched
+    head: int
+    meetings: tuple[Meeting, ...]
+
+
+def ready_terms(content: watch_pb2.WatchRecord) -> tuple[dict[int, Ready], dict[int, str]]:
+    """Terms of a record that can be searched, and why the others cannot, by their position."""
+    ready: dict[int, Ready] = {}
+    refused: dict[int, str] = {}
+    for position, term in enumerate(content.terms):
+        made = make_ready(Term(term.kind, term.value, term.context))
+        if isinstance(made, Ready):
+            ready[position] = made
+        else:
+            refused[position] = made
+    return ready, refused
+
+
+def watched(row_id: int, stream_id: int, key: str, raw: bytes) -> Watched:
+    """A record from its row."""
+    return Watched(row_id, stream_id, key, watch_pb2.WatchRecord.FromString(raw), sha256(raw).digest())
+
+
+def load(conn: Connection, ids: Iterable[int]) -> list[Watched]:
+    """Records by their keys in the table."""
+    query = select(RECORD.c.id, RECORD.c.stream_id, RECORD.c.key, RECORD.c.content)
+    wanted = sorted(set(ids))
+    return [
+        watched(*row)
+        for start in range(0, len(wanted), _CHUNK)
+        for row in conn.execute(query.where(RECORD.c.id.in_(wanted[start : start + _CHUNK])))
+    ]
+
+
+def alerts_with(conn: Connection, keys: Mapping[tuple[int, int], Iterable[int]]) -> dict[int, set[int]]:
+    """Rows of alerts whose index bears a key, for each record.
+
+    Args:
+        conn: Snapshot.
+        keys: (kind, key) to the ids of the records that have it.
+
+    Returns:
+        Record id to keys of rows of `alert`.
+    """
+    found: dict[int, set[int]] = defaultdict(set)
+    wanted = sorted({key for _, key in keys})
+    query = select(ALERT_OF_INDICATOR, INDICATOR.c.kind, INDICATOR.c.key)
+    for start in range(0, len(wanted), _CHUNK):
+        rows = conn.execute(query.where(INDICATOR.c.key.in_(wanted[start : start + _CHUNK])))
+        for alert_id, kind, key in rows:
+            for record_id in keys.get((kind, key), ()):
+                found[record_id].add(alert_id)
+    return found
+
+
+def records_with(conn: Connection, rows: range, after: int, limit: int) -> dict[int, set[int]]:
+    """Records that bear a key of a range of rows of alerts.
+
+    Args:
+        conn: Snapshot.
+        rows: Keys of rows of `alert`.
+        after: Only records with a higher id.
+        limit: At most so many pairs of record and row, in the order of record ids; the last record may be cut short.
+
+    Returns:
+        Record id to keys of rows of `alert`.
+    """
+    query = (
+        select(KEY.c.record_id, ALERT_OF_INDICATOR)
+        .distinct()
+        .join_from(INDICATOR, KEY, (INDICATOR.c.key == KEY.c.key) & (INDICATOR.c.kind == KEY.c.kind))
+        .where(
+            INDICATOR.c.id >= rows.start << INDICATOR_BITS,
+            INDICATOR.c.id < rows.stop << INDICATOR_BITS,
+            KEY.c.record_id > after,
+        )
+        .order_by(KEY.c.record_id)
+        .limit(limit)
+    )
+    found: dict[int, set[int]] = defaultdict(set)
+    for record_id, row_id in conn.execute(query):
+        found[record_id].add(row_id)
+    return found
+
+
+def pairs(
+    conn: Connection, records: Sequence[Watched], rows: Mapping[int, Iterable[int]], now_ms: int
+) -> list[Pair]:
+    """Pairs that truly meet.
+
+    Args:
+        conn: Snapshot.
+        records: The records.
+        rows: Record id to the rows of alerts to look at.
+        now_ms: This node's clock.
+    """
+    terms: list[tuple[Watched, int, Ready]] = []
+    asked: dict[int, list[tuple[int, Ready]]] = defaultdict(list)
+    for record in records:
+        alert_ids = sorted(rows.get(record.id, ()))
+        if not alert_ids:
+            continue
+        for position, ready in ready_terms(record.content)[0].items():
+            for alert_id in alert_ids:
+                asked[alert_id].append((len(terms), ready))
+            terms.append((record, position, ready))
+    best: dict[tuple[int, int], dict[tuple[int, str], Meeting]] = defaultdict(dict)
+    for match in verified(conn, asked, now_ms, EVERYBODY):
+        record, position, ready = terms[match.term]
+        judgement = judge(ready.term, match)
+        if judgement is None:
+            continue
+        meeting = Meeting(
+            match.kind, record.content.terms[position].field, _path(match), int(judgement.strength)
+        )
+        thing = (position, _path(match).rpartition(".")[0])
+        known = best[(record.id, match.name_id)]
+        if thing not in known or known[thing].strength < meeting.strength:
+            known[thing] = meeting
+    by_id = {record.id: record for record in records}
+    own = _released_from(conn, best, by_id)
+    return [
+        Pair(by_id[record_id], head, tuple(sorted(found.values(), key=_strongest)[:MAX_MATCHES]))
+        for (record_id, head), found in best.items()
+        if (record_id, head) not in own
+    ]
+
+
+def parts_before(conn: Connection, rows: range) -> list[int]:
+    """List parts that came before the head among `rows` that cites them, so that nobody could know of them then."""
+    head = ALERT.alias("head")
+    query = (
+        select(ALERT.c.id)
+        .join_from(
+            head, ALERT, (ALERT.c.subject_id == head.c.subject_id) & (ALERT.c.revision == head.c.revision)
+        )
+        .where(
+            head.c.id >= rows.start,
+            head.c.id < rows.stop,
+            head.c.part.is_(False),
+            ALERT.c.part.is_(True),
+            ALERT.c.held == Held.CONTENT,
+            ALERT.c.id < rows.start,
+        )
+    )
+    return list(conn.execute(query).scalars())
+
+
+def _released_from(
+    conn: Connection, best: Iterable[tuple[int, int]], by_id: Mapping[int, Watched]
+) -> set[tuple[int, int]]:
+    """Those of pairs (record, head) where an alert of this State was released from that very record."""
+    wanted = list(best)
+    told: dict[int, bytes] = {}
+    for record in {record_id: by_id[record_id] for record_id, _ in wanted}.values():
+        uuid = conn.execute(
+            select(TOLD.c.alert_uuid).where(TOLD.c.stream_id == record.stream_id, TOLD.c.key == record.key)
+        ).scalar()
+        if uuid is not None:
+            told[record.id] = uuid
+    if not told:
+        return set()
+    heads = sorted({head for record_id, head in wanted if record_id in told})
+    uuids = {
+        row_id: uuid
+        for start in range(0, len(heads), _CHUNK)
+        for row_id, uuid in conn.execute(
+            select(ALERT.c.id, ALERT.c.uuid).where(ALERT.c.id.in_(heads[start : start + _CHUNK]))
+        )
+    }
+    return {
+        (record_id, head)
+        for record_id, head in wanted
+        if record_id in told and uuids.get(head) == told[record_id]
+    }
+
+
+def _path(match: Match) -> str:
+    path = path_of(match.place)
+    return path if match.part is None else f"list_parts[{match.part}].{path}"
+
+
+def _strongest(meeting: Meeting) -> tuple[int, str, str]:
+    return -meeting.strength, meeting.field, meeting.path
