@@ -55,6 +55,7 @@ from node.services.ranges import RangeTrail
 from node.services.registry import RegistryServicer
 from node.store.engine import Store
 from node.store.migrations import migrate
+from node.watch.keeper import WatchKeeper
 
 RESIGN_EVERY_S = 300
 RESIGN_OLDER_THAN_MS = 3_600_000 - 300_000
@@ -148,6 +149,7 @@ class Node:
             federation=federation,
             verifier=Ed25519NoteVerifier(signer.name, signer.public_key),
         )
+        self._watch = WatchKeeper(store=self._store, origin_current=self._is_current, now=now_ms)
         self._limits = Limits(streams=renewal.max_streams_per_peer, calls=renewal.max_calls_per_peer)
         self._started_ms = now_ms()
         self._scrubbed = -1
@@ -188,6 +190,7 @@ class Node:
             ("renewal", _every(RENEWAL_EVERY_S, self._renew)),
             ("startup", self._startup.run()),
             ("expiry", _every(EXPIRY_EVERY_S, self._expire)),
+            ("watch", self._watch.run()),
         ]
         if settings.federation.follow:
             jobs.append(("peers", self._peers.run()))
@@ -267,6 +270,13 @@ class Node:
             on_roster=self._rosters.wanted,
             on_current=lambda _entries: None,
             backup_horizon_days=self._settings.log.backup_horizon_days,
+        )
+
+    def _is_current(self, origin: str) -> bool:
+        """Whether nothing that an origin said is still to be read here."""
+        follower = self._peers.follower(origin)
+        return origin == self._settings.state or (
+            follower is not None and follower.progress.state == operator_pb2.PEER_STATE_LIVE
         )
 
     def _channel_credentials(self, state: str) -> grpc.ChannelCredentials:

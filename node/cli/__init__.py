@@ -21,6 +21,7 @@ NOUNS = {
     "alert": "Draft, read, list and withdraw alerts.",
     "release": "Drafts that wait for a decision.",
     "screen": "Match serials, names and documents against all alerts held here.",
+    "hit": "National records that met an alert: list, show, decide.",
     "query": "Ask a peer for its alerts over gRPC and check every proof.",
     "adapter": "Connect a national registry.",
     "bench": "Measure this machine against the promises.",
