@@ -15,8 +15,7 @@ from typing import Any
 
 from registry_adapters.errors import Reject
 from registry_adapters.mapping.rows import Mapping
-from registry_adapters.source import Row, Source
-from registry_adapters.sources.files import CsvSource
+from registry_adapters.source import Row, Source, SourceReport
 
 _SHOWN_REJECTS = 20
 _SHOWN_CODES = 50
@@ -35,7 +34,7 @@ class CheckReport:
         reasons: Reason to the number of rows.
         first_rejects: Position, field, column, reason, description of the first rejects.
         unmapped: Column, code and number of rows, for codes that no table knows.
-        detected: Encoding, separator.
+        detected: What the source noticed, for example the encoding.
         waiting: Files that are not handed over yet.
         columns: Columns that the source offers.
     """
@@ -88,9 +87,10 @@ def check(
         {"column": column, "code": code, "rows": rows}
         for (column, code), rows in mapping.unmapped.most_common(_SHOWN_CODES)
     ]
-    if isinstance(source, CsvSource):
-        report.detected = dict(source.report.facts)
-        report.waiting = list(source.report.waiting)
+    noticed = getattr(source, "report", None)
+    if isinstance(noticed, SourceReport):
+        report.detected = dict(noticed.facts)
+        report.waiting = list(noticed.waiting)
     return report
 
 

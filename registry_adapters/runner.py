@@ -29,9 +29,8 @@ from registry_adapters.client import (
     faults_of_status,
 )
 from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError
-from registry_adapters.keys import join_key
 from registry_adapters.mapping.rows import Mapped, Mapping
-from registry_adapters.source import Cursor, Milestone, Row, Source
+from registry_adapters.source import Cursor, Milestone, Restoring, Row, Source
 from registry_adapters.state import Refusal, Sent, State
 
 _QUIET_ROWS: Final = 5000
@@ -182,24 +181,13 @@ class Runner:
         for begin in range(0, len(entries), MAX_RECORDS):
             rows = []
             for entry in entries[begin : begin + MAX_RECORDS]:
-                values, key, faults = self._restored(entry.values, entry.raw, entry.key, entry.faults)
                 cursor = Cursor(self._source.kind, {})
-                rows.append(Row(key, values, entry.position, cursor, faults, entry.deleted, raw=entry.raw))
+                row = Row(
+                    entry.key, entry.values, entry.position, cursor, deleted=entry.deleted, raw=entry.raw
+                )
+                rows.append(self._source.restored(row) if isinstance(self._source, Restoring) else row)
             self._handle(rows, report, None, flush=False, resend=True)
         return report
-
-    def _restored(
-        self, values: Any, raw: str, key: str | None, faults: tuple[FieldFault, ...]
-    ) -> tuple[dict[str, Any], str | None, tuple[FieldFault, ...]]:
-        """A row of the quarantine as the source would read it now."""
-        parse = getattr(self._source, "parse_raw", None)
-        if not raw or parse is None:
-            return values, key, ()
-        found = parse(raw, values["header"], values["separator"])
-        if found is None:
-            return values, None, faults
-        parts = [found[column].strip() for column in self._mapping.file.source.key]
-        return found, join_key(parts) if all(parts) else None, ()
 
     def _handle(
         self, rows: Sequence[Row], report: Report, cursor: Cursor | None, *, flush: bool, resend: bool = False

@@ -165,6 +165,18 @@ class Lookup(Protocol):
         """
 
 
+@runtime_checkable
+class Restoring(Protocol):
+    """A source that can look again at a row in quarantine, with the mapping as it is now."""
+
+    def restored(self, row: Row) -> Row:
+        """The row as the source would read it now: its values, key and faults.
+
+        Args:
+            row: As it was kept, its values passed through JSON, without faults.
+        """
+
+
 @dataclass(slots=True)
 class SourceReport:
     """What a source noticed about its input, for people.

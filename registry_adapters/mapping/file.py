@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -20,27 +20,14 @@ from registry_adapters.errors import MappingError
 from registry_adapters.mapping.conditions import Condition
 from registry_adapters.mapping.part import Part
 from registry_adapters.mapping.toml_lines import key_lines, line_of
+from registry_adapters.sources.file_settings import CsvSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
 Lines = dict[tuple[str | int, ...], int]
 
 
-class CsvSettings(Part):
-    """`[source] kind = "csv"`: files that a registry drops into a folder."""
-
-    kind: Literal["csv"]
-    folder: Path
-    pattern: str = "*.csv"
-    encoding: str | None = None
-    separator: Annotated[str | None, Field(min_length=1, max_length=1)] = None
-    quote: Annotated[str, Field(max_length=1)] = '"'
-    key: Annotated[tuple[str, ...], Field(min_length=1)]
-    overflow: str | None = None
-    complete: bool = False
-    handover: Literal["age", "done"] = "age"
-    settle_seconds: Annotated[float, Field(ge=0)] = 5
-    max_record_bytes: Annotated[int, Field(ge=1024, le=64 << 20)] = 1 << 20
-    max_files: Annotated[int, Field(ge=1, le=1000)] = 500
+FileSettings = CsvSettings
+SourceSettings = SqlSettings | FileSettings
 
 
 class CodeTable(Part):
@@ -128,7 +115,7 @@ class MappingFile(Part):
     version: Literal[1]
     stream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     state: Path = Path("state")
-    source: Annotated[SqlSettings | CsvSettings, Field(discriminator="kind")]
+    source: Annotated[SourceSettings, Field(discriminator="kind")]
     lookup: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], LookupSettings] = Field(
         default_factory=dict
     )
@@ -196,7 +183,9 @@ def load_file(path: Path) -> tuple[MappingFile, Problems]:
         return MappingFile.model_validate(held), problems
     except ValidationError as error:
         for found in error.errors(include_input=False, include_url=False):
-            where = tuple(part for part in found["loc"] if part not in ("sql", "csv"))
+            where = found["loc"]
+            if where[:1] == ("source",):
+                where = (*where[:1], *where[2:])  # without the kind, which pydantic puts in
             problems.add(where, _words(where, found["type"], found["msg"]))
     problems.raise_if_any()
     raise AssertionError
@@ -211,7 +200,7 @@ def _words(where: tuple[str | int, ...], kind: str, message: str) -> str:
 
 def _near(where: tuple[str | int, ...]) -> str:
     models: dict[str, tuple[type[BaseModel], ...]] = {
-        "source": (SqlSettings, ChangesSettings, CsvSettings),
+        "source": (*get_args(SourceSettings), ChangesSettings),
         "lookup": (LookupSettings,),
         "select": (Select, Condition),
         "field": (FieldRule, Condition),

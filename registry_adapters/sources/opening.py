@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from registry_adapters.errors import SchemaDriftError
+from registry_adapters.mapping.file import FileSettings
 from registry_adapters.mapping.rows import Mapping, required_columns
+from registry_adapters.mapping.uses import uses
 from registry_adapters.source import Source
-from registry_adapters.sources.files import CsvSource
+from registry_adapters.sources.csv_files import CsvSource
+from registry_adapters.sources.file_settings import CsvSettings
 from registry_adapters.sources.sql import SqlSource
-from registry_adapters.sources.sql_settings import SqlSettings
 
 
 def open_source(mapping: Mapping) -> Source:
@@ -19,8 +21,8 @@ def open_source(mapping: Mapping) -> Source:
         SchemaDriftError: It lacks a column that the mapping needs.
     """
     settings = mapping.file.source
-    if not isinstance(settings, SqlSettings):
-        return CsvSource(settings, mapping.home, mapping.columns())
+    if isinstance(settings, FileSettings):
+        return _open_files(settings, mapping)
     source = SqlSource(settings, settings.address(mapping.home))
     missing = [
         f"{column} (nearest: {close})" if close else column
@@ -32,3 +34,10 @@ def open_source(mapping: Mapping) -> Source:
             "Mend the mapping, or the query of [source].",
         )
     return source
+
+
+def _open_files(settings: FileSettings, mapping: Mapping) -> Source:
+    used, needed = uses(mapping.file), mapping.columns()
+    match settings:
+        case CsvSettings():
+            return CsvSource(settings, mapping.home, needed, used.identifiers)

@@ -1,0 +1,123 @@
+"""What sources of files share about columns: whether those that are needed are there, keys, and spoiled numbers.
+
+Rules:
+- A column that is needed and missing stops the run before a row is read, with the nearest name that is there.
+- Where columns may be absent from single rows (paths of JSON and XML), one that no row of a file has, while an unknown
+  one of nearly the same name is there, counts as renamed.
+- A number that a spreadsheet program has written in powers of ten is doubtful where a number or mark should stand.
+
+Source: cases pandas-dev/pandas#4793, Quartz/bad-data-guide#33.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from registry_adapters.errors import FieldFault, SchemaDriftError
+from registry_adapters.keys import join_key
+from registry_adapters.mapping.convert import UnfitError, as_text
+
+_NEAR: Final = 0.5
+_RENAMED: Final = 0.65
+_SHOWN: Final = 40
+_MARKS: Final = "\ufeff\u200b"
+_POWER = re.compile(r"\s*[+-]?\d([.,]\d+)?[eE]\+\d{1,3}\s*")
+
+
+def header_names(fields: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns without blanks and byte order marks."""
+    return tuple(field.strip().strip(_MARKS).strip() for field in fields)
+
+
+def missing_columns(header: Sequence[str], needed: Collection[str]) -> list[str]:
+    """Columns that are needed and not there, each with the nearest name that is."""
+    told = []
+    for column in sorted({*needed} - {*header}):
+        close = difflib.get_close_matches(column, header, 1, _NEAR)
+        told.append(f"{column} (nearest: {close[0]!a})" if close else column)
+    return told
+
+
+def check_header(name: str, fields: Sequence[str], needed: Collection[str]) -> tuple[str, ...]:
+    """The names of a header that has all columns that are needed, each once.
+
+    Args:
+        name: Name of the file.
+        fields: The header as it stands.
+        needed: Columns that the mapping reads.
+
+    Raises:
+        SchemaDriftError: One is missing or stands there twice.
+    """
+    header = header_names(fields)
+    told = missing_columns(header, needed)
+    if told:
+        shown = ", ".join(ascii(field) for field in fields[:_SHOWN]) + (" …" if len(fields) > _SHOWN else "")
+        raise SchemaDriftError(
+            f"{name} has no column {'; '.join(told)}. Its header reads: {shown}.",
+            "Mend the file's header, or the mapping's columns and the way in which [source] reads the file.",
+        )
+    twice = [column for column, times in Counter(header).items() if times > 1 and column in needed]
+    if twice:
+        raise SchemaDriftError(
+            f"{name} has more than one column {', '.join(map(ascii, twice))}.",
+            "Have one of them renamed: which one is meant cannot be known.",
+        )
+    return header
+
+
+def check_paths(
+    name: str, met: Collection[str], needed: Collection[str], unused: Collection[str]
+) -> list[str]:
+    """Columns that no row of a file has.
+
+    Args:
+        name: Name of the file.
+        met: Columns that its rows have.
+        needed: Columns that the mapping reads.
+        unused: Columns that are known and not wanted.
+
+    Raises:
+        SchemaDriftError: One of them was renamed, as it seems.
+    """
+    absent = sorted({*needed} - {*met})
+    unknown = {path.casefold(): path for path in sorted({*met} - {*needed} - {*unused})}
+    renamed = [
+        (column, unknown[close[0]])
+        for column in absent
+        if (close := difflib.get_close_matches(column.casefold(), unknown, 1, _RENAMED))
+    ]
+    if renamed:
+        told = "; ".join(f"{column}, but {other!a}" for column, other in renamed)
+        raise SchemaDriftError(
+            f"No row of {name} has {told}.",
+            "Mend the mapping if it was renamed; else list the other one under `unused` of [source].",
+        )
+    return absent
+
+
+def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
+    """The registry's key of a row; None where a part of it is missing or no text or number."""
+    parts = []
+    for column in columns:
+        value = values.get(column)
+        if isinstance(value, (bool, list, dict)):
+            return None
+        try:
+            parts.append(as_text(value).strip())
+        except UnfitError:
+            return None
+    return join_key(parts) if all(parts) else None
+
+
+def powers_of_ten(values: Mapping[str, Any], identifiers: Collection[str]) -> Iterator[FieldFault]:
+    """Faults of texts like "1.2E+46" where a number or mark should stand."""
+    for column in sorted(identifiers):
+        value = values.get(column)
+        if isinstance(value, str) and _POWER.fullmatch(value):
+            words = "A spreadsheet program has written this number in powers of ten: its digits are lost."
+            yield FieldFault("", column, "SPREADSHEET_DOUBTFUL", words)
