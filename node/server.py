@@ -45,6 +45,7 @@ from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms
 from node.ops.errors import DiefError
 from node.ops.settings import Settings
+from node.ops.tasks import end
 from node.release import Policy, ReleaseDesk, forget_content
 from node.services.desk import DeskServicer
 from node.services.federation import FederationServicer, News
@@ -74,6 +75,7 @@ SERVER_OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", 64),
     ("grpc.so_reuseport", 0),
 ]
@@ -161,20 +163,19 @@ class Node:
         news = News(asyncio.get_running_loop())
         self._writer.subscribe(news.publish)
         self._federation = grpc.aio.server(options=SERVER_OPTIONS)
-        federation_pb2_grpc.add_FederationServiceServicer_to_server(
-            FederationServicer(
-                store=self._store,
-                trust=self._trust,
-                guard=FederationGuard(self._trust),
-                feed=self._feed,
-                news=news,
-                limits=self._limits,
-                trail=RangeTrail(self._store),
-                heartbeat_seconds=settings.federation.heartbeat_seconds,
-                recheck_seconds=settings.federation.recheck_seconds,
-            ),
-            self._federation,
+        self._peer_service = FederationServicer(
+            store=self._store,
+            trust=self._trust,
+            guard=FederationGuard(self._trust),
+            feed=self._feed,
+            news=news,
+            limits=self._limits,
+            trail=RangeTrail(self._store),
+            heartbeat_seconds=settings.federation.heartbeat_seconds,
+            recheck_seconds=settings.federation.recheck_seconds,
+            on_follow=self._peers.shown,
         )
+        federation_pb2_grpc.add_FederationServiceServicer_to_server(self._peer_service, self._federation)
         federation_address = _bind(
             self._federation, settings.federation.listen, self._own.server(lambda: self._trust.state.view)
         )
@@ -201,9 +202,8 @@ class Node:
 
     async def stop(self) -> None:
         """End followers, streams and calls; finish writes; close the store."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._peer_service.end_streams()
+        await end(*self._tasks)
         await asyncio.gather(self._federation.stop(DRAIN_SECONDS), self._national.stop(DRAIN_SECONDS))
         await asyncio.get_running_loop().run_in_executor(None, self._store.close)
         log.info("node_stopped")

@@ -31,11 +31,13 @@ from node.ledger.evidence import judge, rewritten_root
 from node.ledger.ingest import Source
 from node.ops.clock import now_ms
 from node.ops.counters import refused
+from node.ops.tasks import end
 from node.store.engine import Store
 
 CONNECTION_SECONDS = 3600
 SILENCE_SECONDS = 60
 FAULT_RETRY_SECONDS = 2.0
+SHORTEST_REST_SECONDS = 0.2
 MAX_FRAME_BYTES = 4 << 20
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
@@ -45,7 +47,7 @@ CHANNEL_OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),
 ]
-RETRYABLE = (grpc.RpcError, OSError, asyncio.TimeoutError)
+RETRYABLE = (grpc.RpcError, OSError, TimeoutError)
 
 State: TypeAlias = "operator_pb2.PeerState.ValueType"
 log = structlog.get_logger(__name__)
@@ -94,16 +96,22 @@ class Follower:
         self._backoff = Backoff()
         self._faults: dict[bytes, tuple[Backoff, float]] = {}
         self._receipts_due = asyncio.Event()
+        self._shown = asyncio.Event()
         self._log = log.bind(peer=peer)
 
     def wake_receipts(self) -> None:
         """Receipts that this follower owes may have become sendable."""
         self._receipts_due.set()
 
+    def peer_shown(self) -> None:
+        """The peer has called this node, so it is there: waiting longer to call it makes no sense."""
+        self._shown.set()
+
     async def run(self) -> None:
         """Follow for ever."""
         while True:
             changed = self._trust.changed
+            self._shown.clear()
             try:
                 await self._session()
                 delay = 0.0 if changed.is_set() else self._backoff.next()
@@ -113,8 +121,22 @@ class Follower:
                 self._log.info("peer_unreachable", error=self.progress.last_error, retry_s=round(delay, 1))
             self.progress.state = operator_pb2.PEER_STATE_CONNECTING
             if delay:
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._trust.changed.wait(), delay)
+                await self._rest(delay)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait; shorter where trust changes or the peer calls."""
+        changed = asyncio.create_task(self._trust.changed.wait())
+        shown = asyncio.create_task(self._shown.wait())
+        try:
+            await asyncio.wait({changed}, timeout=min(seconds, SHORTEST_REST_SECONDS))
+            if not changed.done():
+                await asyncio.wait(
+                    {changed, shown},
+                    timeout=max(0.0, seconds - SHORTEST_REST_SECONDS),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+        finally:
+            await end(changed, shown)
 
     async def _session(self) -> None:
         view = self._trust.state.view
@@ -148,9 +170,7 @@ class Follower:
                 for task in done:
                     task.result()
             finally:
-                for task in (sender, reader, over):
-                    task.cancel()
-                await asyncio.gather(sender, reader, over, return_exceptions=True)
+                await end(sender, reader, over)
 
     async def _until_over(self, changed: asyncio.Event) -> None:
         """Return when this connection should be made anew."""
@@ -159,8 +179,9 @@ class Follower:
             now = time.monotonic()
             due = min([retry_at for _, retry_at in self._faults.values() if retry_at > now], default=deadline)
             wait = min(due, deadline) - now
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(changed.wait(), min(wait, 1.0) if wait > 0 else 0.01)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(wait, 1.0) if wait > 0 else 0.01):
+                    await changed.wait()
                 return
             if time.monotonic() >= deadline or any(
                 now < retry_at <= time.monotonic() for _, retry_at in self._faults.values()
@@ -172,7 +193,8 @@ class Follower:
         call = stub.Follow(request)
         skipped: set[bytes] = set()
         while True:
-            frame = await asyncio.wait_for(call.read(), SILENCE_SECONDS)
+            async with asyncio.timeout(SILENCE_SECONDS):
+                frame = await call.read()
             if not isinstance(frame, federation_pb2.FollowResponse):
                 code = await call.code()
                 if code is not grpc.StatusCode.OK:

@@ -11,6 +11,7 @@ from dief.v1 import operator_pb2, roster_pb2
 from node.federation.follower import Follower
 from node.federation.trust import LiveTrust
 from node.identity.trust_store import TrustState
+from node.ops.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +33,8 @@ class Peers:
                 self._adjust()
                 await changed.wait()
         finally:
-            tasks = [task for _, task in self._running.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            running, self._running = self._running, {}
+            await end(*(task for _, task in running.values()))
 
     def follower(self, state: str) -> Follower | None:
         """The running follower of a peer."""
@@ -46,6 +45,12 @@ class Peers:
         """Erased bytes have left the files: every follower looks for receipts that it may send now."""
         for follower, _ in self._running.values():
             follower.wake_receipts()
+
+    def shown(self, state: str) -> None:
+        """A peer has called this node."""
+        running = self._running.get(state)
+        if running is not None:
+            running[0].peer_shown()
 
     def _adjust(self) -> None:
         wanted = followable(self._trust.state, self._own_state)
@@ -59,9 +64,9 @@ class Peers:
             self._running[state] = (follower, task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
+        if not any(task is running for _, running in self._running.values()):
             return
-        error = task.exception()
+        error = None if task.cancelled() else task.exception()
         log.error("follower_ended", task=task.get_name(), error=type(error).__name__, exc_info=error)
         asyncio.get_running_loop().call_later(5, self._adjust)
 

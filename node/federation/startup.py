@@ -72,8 +72,9 @@ class StartupComparison:
             changed = self._trust.changed
             if await self.compare():
                 return
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(changed.wait(), RETRY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await changed.wait()
 
     async def compare(self) -> bool:
         """Ask, decide, learn back, close; whether signing goes on."""

@@ -27,6 +27,7 @@ from node.ledger.merkle import consistency_proof, inclusion_proof
 from node.ledger.state import split_entry_id
 from node.ops.clock import now_ms, to_timestamp
 from node.ops.errors import DiefError
+from node.ops.tasks import end
 from node.services import errors
 from node.services.guard import FederationGuard
 from node.services.limits import Limits
@@ -45,6 +46,13 @@ NODES = frozenset({int(handling_pb2.READER_ROLE_UNSPECIFIED), int(handling_pb2.R
 """Reader roles of a member's node: it holds all of a log and enforces the role at home."""
 
 log = structlog.get_logger(__name__)
+
+
+class NodeStoppingError(DiefError):
+    """The node is about to end."""
+
+    default_reason = "UNAVAILABLE"
+    default_mend = "Connect again in a moment."
 
 
 class News:
@@ -81,8 +89,9 @@ class _Mailbox:
 
     async def take(self, timeout: float) -> set[bytes]:
         """Log ids since the last call, waiting up to `timeout` seconds; empty when there are none."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
         self._event.clear()
         ids, self._ids = self._ids, set()
         return ids
@@ -106,6 +115,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         trail: RangeTrail,
         heartbeat_seconds: float,
         recheck_seconds: float,
+        on_follow: Callable[[str], None],
     ) -> None:
         self._store = store
         self._trust = trust
@@ -116,6 +126,12 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         self._trail = trail
         self._heartbeat = heartbeat_seconds
         self._recheck = recheck_seconds
+        self._on_follow = on_follow
+        self._stopping = asyncio.Event()
+
+    def end_streams(self) -> None:
+        """End every stream, now and from now on; for a node that stops."""
+        self._stopping.set()
 
     # -- streams -----------------------------------------------------------------------------------------------
 
@@ -136,6 +152,8 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
                 context, erase_only_allowed=isinstance(request, federation_pb2.FollowRequest)
             )
             errors.validate(request)
+            if isinstance(request, federation_pb2.FollowRequest):
+                self._on_follow(peer.state)
             erase_only = isinstance(request, federation_pb2.FollowRequest) and self._guard.erase_only(
                 peer.state
             )
@@ -144,26 +162,29 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
                 try:
                     await self._watch_over(task, peer, erase_only=erase_only)
                 finally:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+                    await end(task)
         except DiefError as error:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(errors.abort(context, error), ABORT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ABORT_SECONDS):
+                    await errors.abort(context, error)
 
     async def _watch_over(self, task: asyncio.Future[Any], peer: PeerIdentity, *, erase_only: bool) -> None:
         while not task.done():
             changed = asyncio.ensure_future(self._trust.changed.wait())
+            stopping = asyncio.ensure_future(self._stopping.wait())
             try:
                 await asyncio.wait(
-                    {task, changed}, timeout=self._recheck, return_when=asyncio.FIRST_COMPLETED
+                    {task, changed, stopping}, timeout=self._recheck, return_when=asyncio.FIRST_COMPLETED
                 )
             finally:
-                changed.cancel()
+                await end(changed, stopping)
+            if self._stopping.is_set():
+                raise NodeStoppingError("This node stops.")
             if not task.done():
                 self._guard.recheck(peer, erase_only=erase_only)
                 if erase_only and not self._guard.erase_only(peer.state):
                     return
-        with suppress(asyncio.TimeoutError):
+        with suppress(TimeoutError):
             task.result()
 
     async def _follow(
@@ -222,7 +243,8 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         await self._write(context, frame)
 
     async def _write(self, context: Context, message: Message) -> None:
-        await asyncio.wait_for(context.write(message), WRITE_SECONDS)
+        async with asyncio.timeout(WRITE_SECONDS):
+            await context.write(message)
 
     async def _watch(
         self, peer: PeerIdentity, request: federation_pb2.WatchAlertsRequest, context: Context
