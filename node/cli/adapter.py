@@ -136,7 +136,7 @@ def run(
         _node(config, node, ca, cert, key, stop) as client,
         _bar(as_json or seconds is not None) as moved,
     ):
-        source = open_source(loaded)
+        source = open_source(loaded, state, accept_vanished=accept_vanished)
         runner = Runner(
             loaded,
             source,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from registry_adapters.errors import SchemaDriftError
+from pathlib import Path
+
 from registry_adapters.mapping.file import FileSettings
-from registry_adapters.mapping.rows import Mapping, required_columns
+from registry_adapters.mapping.rows import Mapping
 from registry_adapters.mapping.uses import uses
 from registry_adapters.source import Source
 from registry_adapters.sources.csv_files import CsvSource
@@ -12,8 +13,13 @@ from registry_adapters.sources.file_settings import CsvSettings
 from registry_adapters.sources.sql import SqlSource
 
 
-def open_source(mapping: Mapping) -> Source:
+def open_source(mapping: Mapping, folder: Path | None = None, *, accept_vanished: bool = False) -> Source:
     """The source that a mapping names.
+
+    Args:
+        mapping: The mapping.
+        folder: The adapter's own folder; `state` of the mapping where None.
+        accept_vanished: Tell rows as deleted also where most are gone at once.
 
     Raises:
         MappingError: The environment variable of the database's URL is not set.
@@ -23,16 +29,16 @@ def open_source(mapping: Mapping) -> Source:
     settings = mapping.file.source
     if isinstance(settings, FileSettings):
         return _open_files(settings, mapping)
-    source = SqlSource(settings, settings.address(mapping.home))
-    missing = [
-        f"{column} (nearest: {close})" if close else column
-        for column, close in required_columns(mapping, source.columns())
-    ]
-    if missing:
-        raise SchemaDriftError(
-            f"The registry offers no column {', '.join(missing)}.",
-            "Mend the mapping, or the query of [source].",
-        )
+    own = folder or mapping.home / mapping.file.state
+    source = SqlSource(
+        settings,
+        settings.address(mapping.home),
+        needed=mapping.columns(),
+        lookups=mapping.file.lookup,
+        memory=own / f"{mapping.stream}.keys.db",
+        accept_vanished=accept_vanished,
+    )
+    source.columns()
     return source
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ import sqlalchemy as sa
 from registry_adapters import Cursor, Milestone, Row
 from registry_adapters.errors import CursorError, SchemaDriftError, SourceError
 from registry_adapters.keys import join_key
-from registry_adapters.sources.sql import SqlSource, less_seconds, open_engine
+from registry_adapters.sources.sql import SqlSource
+from registry_adapters.sources.sql_engine import open_engine
+from registry_adapters.sources.sql_marks import less_seconds
 from registry_adapters.sources.sql_settings import SqlSettings
+
+NOW = datetime(2026, 3, 2, 10, 1, tzinfo=UTC).timestamp()
 
 
 class Registry:
@@ -25,7 +29,7 @@ class Registry:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "registry.sqlite"
-        self.now = 1_000_000.0
+        self.now = NOW
         with self.database() as database:
             database.execute(
                 "CREATE TABLE party (id TEXT PRIMARY KEY, name, updated_at TEXT, deleted_at TEXT)"
@@ -69,7 +73,9 @@ def test_incremental_run_reads_what_changed(registry: Registry) -> None:
         registry.put(f"p{i}", T.format(i))
     keys, cursor = registry.read(None, **MARKED)
     assert keys == [f"p{i}" for i in range(10)]
-    registry.now += 61
+    registry.now += 62
+    keys, cursor = registry.read(cursor, **MARKED)
+    assert keys == [f"p{i}" for i in range(10)], "once more, behind the overlap"
     registry.put("p3", "2026-03-02 11:00:00.000000")
     assert registry.read(cursor, **MARKED)[0] == ["p3"]
 
@@ -79,7 +85,11 @@ def test_bulk_update_of_one_mark_is_not_read_again_and_a_late_tie_arrives(regist
         registry.put(f"p{i:03d}", T.format(0))
     keys, cursor = registry.read(None, **MARKED)
     assert len(keys) == 200
-    registry.now += 61
+    registry.now += 62
+    keys, cursor = registry.read(cursor, **MARKED)
+    assert len(keys) == 200, (
+        "once more, behind the overlap: until then a row could change within the same tick"
+    )
     keys, cursor = registry.read(cursor, **MARKED)
     assert keys == []
     registry.put("a-late", T.format(0))

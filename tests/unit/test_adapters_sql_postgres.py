@@ -22,7 +22,7 @@ def registry(postgres_cluster: Cluster) -> Iterator[sa.Engine]:
         conn.execute(
             sa.text(
                 "CREATE TABLE firearm (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), serials text[], payload jsonb,"
-                " updated_at timestamptz NOT NULL DEFAULT now(), deleted_at timestamptz)"
+                " updated_at timestamptz NOT NULL DEFAULT now() - interval '1 day', deleted_at timestamptz)"
             )
         )
         conn.execute(
@@ -36,9 +36,7 @@ def registry(postgres_cluster: Cluster) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def rows(
-    engine: sa.Engine, cursor: Cursor | None, now: float, **settings: Any
-) -> tuple[list[Row], Cursor | None]:
+def rows(engine: sa.Engine, cursor: Cursor | None, **settings: Any) -> tuple[list[Row], Cursor | None]:
     given = {
         "kind": "sql",
         "url": engine.url.render_as_string(hide_password=False),
@@ -50,7 +48,7 @@ def rows(
     if "query" in given:
         del given["table"]
     checked = SqlSettings.model_validate(given)
-    source = SqlSource(checked, checked.url or "", lambda: now)
+    source = SqlSource(checked, checked.url or "")
     try:
         parts = list(source.read(cursor))
     finally:
@@ -61,10 +59,10 @@ def rows(
 
 def test_typed_rows_come_incrementally_with_ties_and_late_rows(registry: sa.Engine) -> None:
     marked = {"watermark": "updated_at", "soft_delete": "deleted_at"}
-    first, cursor = rows(registry, None, 1000.0, **marked)
+    first, cursor = rows(registry, None, **marked)
     assert len(first) == len({row.key for row in first}) == 500
     assert isinstance(first[0].values["serials"], list), "arrays are lists"
-    again, cursor = rows(registry, cursor, 1100.0, **marked)
+    again, cursor = rows(registry, cursor, **marked)
     assert again == [], "500 rows of one mark are not read again"
     with registry.begin() as conn:
         conn.execute(
@@ -73,20 +71,20 @@ def test_typed_rows_come_incrementally_with_ties_and_late_rows(registry: sa.Engi
                 " SELECT '00000000-0000-0000-0000-000000000001', max(updated_at) FROM firearm"
             )
         )
-    late, cursor = rows(registry, cursor, 1200.0, **marked)
+    late, cursor = rows(registry, cursor, **marked)
     assert "00000000-0000-0000-0000-000000000001" in {row.key for row in late}
     with registry.begin() as conn:
         conn.execute(
             sa.text("UPDATE firearm SET deleted_at = now(), updated_at = now() WHERE serials[1] = 'S7'")
         )
-    gone, _ = rows(registry, cursor, 1300.0, **marked)
+    gone, _ = rows(registry, cursor, **marked)
     assert [row.deleted for row in gone if row.values["serials"] == ["S7", ""]] == [True]
 
 
 def test_complete_pass_over_a_query_resumes_at_its_key(registry: sa.Engine) -> None:
     query = {"query": "SELECT f.id, f.serials FROM firearm f WHERE f.deleted_at IS NULL;"}
-    whole, _ = rows(registry, None, 0.0, **query)
-    rest, _ = rows(registry, Cursor.decode(whole[199].cursor.encode(), "sql"), 0.0, **query)
+    whole, _ = rows(registry, None, **query)
+    rest, _ = rows(registry, Cursor.decode(whole[199].cursor.encode(), "sql"), **query)
     assert [row.key for row in rest] == [row.key for row in whole[200:]]
     assert {row.scan for row in rest} == {whole[0].scan}
 
@@ -99,6 +97,6 @@ def test_query_that_writes_is_refused_by_the_database(registry: sa.Engine) -> No
             )
         )
     with pytest.raises(SourceError):
-        rows(registry, None, 0.0, query="SELECT sly() AS id")
+        rows(registry, None, query="SELECT sly() AS id")
     with registry.connect() as conn:
         assert conn.execute(sa.text("SELECT count(*) FROM firearm")).scalar_one() == 500
