@@ -42,6 +42,7 @@ class CheckReport:
     read: int = 0
     drafts: int = 0
     withdrawals: int = 0
+    watched: int = 0
     unselected: int = 0
     quarantined: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -104,9 +105,10 @@ def _sort(mapping: Mapping, row: Row, report: CheckReport) -> None:
         if len(report.first_rejects) < _SHOWN_REJECTS:
             report.first_rejects.extend({"row": row.position, **asdict(fault)} for fault in reject.faults)
         return
-    if mapped is None:
+    report.watched += mapped is not None and mapped.watch is not None
+    if mapped is None or (mapped.draft is None and mapped.withdraw is None and mapped.watch is None):
         report.unselected += 1
-    elif mapped.draft:
+    elif mapped.draft is not None:
         report.drafts += 1
-    else:
+    elif mapped.withdraw is not None:
         report.withdrawals += 1

@@ -17,11 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
 import grpc
 from dief.v1 import registry_pb2, registry_pb2_grpc
+from dief.v1.watch_pb2 import Hit
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -91,16 +93,46 @@ class RegistryClient:
             )
         return outcomes
 
-    def standings(self, stream: str) -> Iterator[registry_pb2.RecordStanding]:
-        """What became of every record of the stream, page by page."""
+    def standings(self, stream: str, since: datetime | None = None) -> Iterator[registry_pb2.RecordStanding]:
+        """What became of the records of the stream, page by page.
+
+        Args:
+            stream: The stream.
+            since: Only those whose standing changed at this moment or later.
+        """
         token = ""
         while True:
             request = registry_pb2.ListOutcomesRequest(stream=stream, page_size=1000, page_token=token)
+            if since is not None:
+                request.changed_since.FromDatetime(since)
             page = self._call(self._stub.ListOutcomes, request)
             yield from page.records
             token = page.next_page_token
             if not token:
                 return
+
+    def watched(self, stream: str) -> Iterator[str]:
+        """Keys of the stream that are under watch, page by page."""
+        token = ""
+        while True:
+            request = registry_pb2.ListWatchedRequest(stream=stream, page_size=10_000, page_token=token)
+            page = self._call(self._stub.ListWatched, request)
+            yield from page.keys
+            token = page.next_page_token
+            if not token:
+                return
+
+    def hits(self, stream: str, limit: int = 100) -> tuple[list[Hit], int]:
+        """Hits that wait for delivery, oldest change first, and how many more there are."""
+        answer = self._call(self._stub.PullHits, registry_pb2.PullHitsRequest(stream=stream, page_size=limit))
+        return list(answer.hits), int(answer.waiting)
+
+    def acknowledge(self, stream: str, hits: Sequence[Hit]) -> None:
+        """Say that hits were written to the registry."""
+        request = registry_pb2.AcknowledgeHitsRequest(stream=stream)
+        for hit in hits:
+            request.deliveries.add(name=hit.name, version=hit.version)
+        self._call(self._stub.AcknowledgeHits, request)
 
     def _call(self, method: Callable[..., Any], request: Message) -> Any:
         deadline = time.monotonic() + self._patience

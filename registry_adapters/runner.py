@@ -29,7 +29,7 @@ from registry_adapters.client import (
     faults_of_status,
 )
 from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError
-from registry_adapters.mapping.rows import Mapped, Mapping
+from registry_adapters.mapping.rows import Mapping, hash_of
 from registry_adapters.source import Cursor, Milestone, Restoring, Row, Source
 from registry_adapters.state import Refusal, Sent, State
 
@@ -48,7 +48,8 @@ class Report:
         unchanged: Rows that the node already had.
         unselected: Rows that are not for the node.
         quarantined: Rows in quarantine.
-        vanished: Keys withdrawn because a complete pass no longer showed them; no rows.
+        vanished: Keys that a complete pass no longer showed, withdrawn and no longer watched; no rows.
+        not_watched: Facts that cannot be searched, such as "N/A"; the rest of their rows is watched.
         first_rejects: The first rows in quarantine: position, field, column, reason; no values.
         seconds: How long it took.
     """
@@ -59,6 +60,7 @@ class Report:
     unselected: int = 0
     quarantined: int = 0
     vanished: int = 0
+    not_watched: int = 0
     first_rejects: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -82,11 +84,26 @@ class Report:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A record on its way to the node.
+
+    Attributes:
+        row: The row that it comes from.
+        record: What is sent.
+        after: What the node holds of the key once it has taken it.
+    """
+
+    row: Row
+    record: registry_pb2.RegistryRecord
+    after: Sent
+
+
 @dataclass(slots=True)
 class _Batch:
     """What one chunk of rows turned into."""
 
-    records: list[tuple[Row, Mapped]] = field(default_factory=list)
+    records: list[_Outgoing] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     good: list[Row] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
@@ -132,7 +149,8 @@ class Runner:
         stream = self._mapping.stream
         self._held = self._client.cursor(stream)
         if not self._state.fact("built"):
-            self._state.rebuild(standing.key for standing in self._client.standings(stream))
+            drafted = (standing.key for standing in self._client.standings(stream))
+            self._state.rebuild(drafted, self._client.watched(stream))
         quiet = 0
         for chunk in _chunks(self._source.read(Cursor.decode(self._held, self._source.kind))):
             rows = [part for part in chunk if isinstance(part, Row)]
@@ -201,9 +219,9 @@ class Runner:
         for row in rows:
             self._sort(row, batch, known, refused, report)
         scan = rows[0].scan if rows else ""
-        drafts = [mapped.record.key for _, mapped in batch.records if mapped.draft]
-        if drafts or batch.refusals or (scan and batch.seen):
-            self._state.before_sending(drafts, batch.refusals, batch.seen, scan)
+        sent = {one.record.key: one.after for one in batch.records}
+        if sent or batch.refusals or (scan and batch.seen):
+            self._state.before_sending(sent, batch.refusals, batch.seen, scan)
         if scan and any(row.key is None for row in rows):
             self._state.set_fact("keyless_scan", scan)
         position = self._held if cursor is None else cursor.encode()
@@ -211,7 +229,7 @@ class Runner:
             self._send(batch, position, report)
             return True
         if batch.good:
-            self._state.after_sending([], batch.good, [])
+            self._state.after_sending({}, batch.good, [])
         return False
 
     def _sort(
@@ -225,19 +243,23 @@ class Runner:
             batch.refusals.append(Refusal(row, reject.faults, "adapter"))
             report.reject(row, reject.faults)
             return
-        before = known.get(row.key or "")
-        if mapped is None or (not mapped.draft and (before is None or not before.draft)):
+        before = known.get(row.key or "", _NOTHING)
+        record = None if mapped is None else mapped.record(drafted=before.draft, watched=before.watched)
+        if record is None:
             report.unselected += 1
             batch.good.append(row)
-        elif before is not None and before.hash == mapped.record.content_hash:
+            return
+        told = hash_of(record)
+        if before.hash == told:
             report.unchanged += 1
             batch.good.append(row)
-        elif refused.get(mapped.record.key) == mapped.record.content_hash:
+        elif refused.get(record.key) == told:
             faults = (FieldFault("", "", "REFUSED_BEFORE", "The node refused the same content before."),)
             report.reject(row, faults)
         else:
-            batch.records.append((row, mapped))
-            known[mapped.record.key] = Sent(mapped.record.content_hash, mapped.draft)
+            after = _held_after(record, before, told)
+            batch.records.append(_Outgoing(row, record, after))
+            known[record.key] = after
 
     def _send(self, batch: _Batch, cursor: bytes, report: Report) -> None:
         groups = list(_by_size(batch.records)) or [[]]
@@ -246,11 +268,11 @@ class Runner:
         self._deliver(groups[-1], cursor, report, batch.good)
 
     def _deliver(
-        self, group: Sequence[tuple[Row, Mapped]], cursor: bytes, report: Report, good: Sequence[Row]
+        self, group: Sequence[_Outgoing], cursor: bytes, report: Report, good: Sequence[Row]
     ) -> None:
         """Send a group; halve it where the node refuses it as a whole."""
         try:
-            outcomes = self._submit([mapped.record for _, mapped in group], cursor)
+            outcomes = self._submit([one.record for one in group], cursor)
         except WholeRefusedError as error:
             if not group:
                 raise NodeError("The node refuses the cursor.", error.diagnosis, reason="INVALID") from None
@@ -259,28 +281,28 @@ class Runner:
                 self._deliver(group[:half], self._held, report, good)
                 self._deliver(group[half:], cursor, report, [])
                 return
-            row = group[0][0]
-            self._refuse(row, group[0][1], error.faults, report)
+            self._refuse(group[0], error.faults, report)
             self._deliver([], cursor, report, good)
             return
-        taken, resolved, refusals = [], [*good], []
-        for (row, mapped), outcome in zip(group, outcomes, strict=True):
+        taken, resolved, refusals = {}, [*good], []
+        for one, outcome in zip(group, outcomes, strict=True):
             if outcome.result == registry_pb2.RECORD_RESULT_REFUSED:
                 faults = self._named(faults_of_status(outcome.error))
-                refusals.append(Refusal(row, faults, "node", mapped.record.content_hash))
-                report.reject(row, faults)
+                refusals.append(Refusal(one.row, faults, "node", one.after.hash))
+                report.reject(one.row, faults)
                 continue
             unchanged = outcome.result == registry_pb2.RECORD_RESULT_UNCHANGED
             report.unchanged += unchanged
             report.accepted += not unchanged
-            taken.append((mapped.record.key, mapped.record.content_hash, mapped.draft))
-            resolved.append(row)
+            report.not_watched += len(outcome.not_watched)
+            taken[one.record.key] = one.after
+            resolved.append(one.row)
         self._state.after_sending(taken, resolved, refusals)
 
-    def _refuse(self, row: Row, mapped: Mapped, faults: Sequence[FieldFault], report: Report) -> None:
+    def _refuse(self, one: _Outgoing, faults: Sequence[FieldFault], report: Report) -> None:
         named = self._named(faults)
-        self._state.after_sending([], [], [Refusal(row, named, "node", mapped.record.content_hash)])
-        report.reject(row, named)
+        self._state.after_sending({}, [], [Refusal(one.row, named, "node", one.after.hash)])
+        report.reject(one.row, named)
 
     def _named(self, faults: Sequence[FieldFault]) -> tuple[FieldFault, ...]:
         """Faults that the node told, with the column that fills the field."""
@@ -302,21 +324,40 @@ class Runner:
     def _withdraw_vanished(self, scan: str, report: Report) -> None:
         if self._state.fact("keyless_scan") == scan:
             return
-        keys = list(self._state.drafts_outside(scan))
-        if len(keys) > _FEW and len(keys) * 2 > self._state.drafts() and not self._accept_vanished:
+        missing = self._state.held_outside(scan)
+        if len(missing) > _FEW and len(missing) * 2 > self._state.held() and not self._accept_vanished:
             raise SourceError(
-                f"A complete pass no longer shows {len(keys)} rows that became drafts, most of all.",
+                f"A complete pass no longer shows {len(missing)} rows that the node has, most of all.",
                 "If they are gone for good, run once with --accept-vanished; else restore the registry or the file.",
                 reason="VANISHED_TOO_MANY",
             )
+        keys = list(missing)
         for begin in range(0, len(keys), MAX_RECORDS):
-            part = keys[begin : begin + MAX_RECORDS]
-            records = [self._mapping.withdrawal(key).record for key in part]
+            sent = {}
+            records = []
+            for key in keys[begin : begin + MAX_RECORDS]:
+                before = missing[key]
+                record = self._mapping.gone(key).record(drafted=before.draft, watched=before.watched)
+                if record is not None:
+                    records.append(record)
+                    sent[key] = _held_after(record, before, hash_of(record))
             outcomes = self._submit(records, self._held)
-            done = [o.key for o in outcomes if o.result != registry_pb2.RECORD_RESULT_REFUSED]
-            held = records[0].content_hash
-            self._state.after_sending([(key, held, False) for key in done], [], [])
+            done = {o.key: sent[o.key] for o in outcomes if o.result != registry_pb2.RECORD_RESULT_REFUSED}
+            self._state.after_sending(done, [], [])
             report.vanished += len(done)
+
+
+_NOTHING: Final = Sent(None, draft=False)
+
+
+def _held_after(record: registry_pb2.RegistryRecord, before: Sent, told: bytes) -> Sent:
+    """What the node holds of a key once it has taken a record."""
+    change, watching = record.WhichOneof("change"), record.WhichOneof("watching")
+    return Sent(
+        told,
+        draft=before.draft if change is None else change == "draft",
+        watched=before.watched if watching is None else watching == "watch",
+    )
 
 
 def _decodable(key: str) -> bool:
@@ -339,16 +380,16 @@ def _chunks(parts: Iterator[Row | Milestone]) -> Iterator[list[Row | Milestone]]
         yield chunk
 
 
-def _by_size(records: Sequence[tuple[Row, Mapped]]) -> Iterator[list[tuple[Row, Mapped]]]:
+def _by_size(records: Sequence[_Outgoing]) -> Iterator[list[_Outgoing]]:
     """Groups of at most 1 MiB; a larger record is a group of its own."""
-    group: list[tuple[Row, Mapped]] = []
+    group: list[_Outgoing] = []
     size = 0
-    for row, mapped in records:
-        own = mapped.record.ByteSize()
+    for one in records:
+        own = one.record.ByteSize()
         if group and size + own > MAX_BATCH_BYTES:
             yield group
             group, size = [], 0
-        group.append((row, mapped))
+        group.append(one)
         size += own
     if group:
         yield group

@@ -27,9 +27,9 @@ from registry_adapters.source import Row
 _BUSY_MS: Final = 10_000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sent (
-    key TEXT PRIMARY KEY, hash BLOB, draft INTEGER NOT NULL, scan TEXT NOT NULL DEFAULT ''
+    key TEXT PRIMARY KEY, hash BLOB, draft INTEGER NOT NULL, watched INTEGER NOT NULL, scan TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS sent_drafts ON sent (scan) WHERE draft;
+CREATE INDEX IF NOT EXISTS sent_held ON sent (scan) WHERE draft OR watched;
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY, ident TEXT NOT NULL UNIQUE, key TEXT, position TEXT NOT NULL, refused_by TEXT NOT NULL,
     hash BLOB, faults TEXT NOT NULL, columns TEXT NOT NULL, raw TEXT NOT NULL, deleted INTEGER NOT NULL,
@@ -53,10 +53,12 @@ class Sent:
     Attributes:
         hash: Content hash that the node has taken; None where that is not known.
         draft: A draft, or the node may have one; False after a withdrawal.
+        watched: Under watch, or the node may watch it.
     """
 
     hash: bytes | None
     draft: bool
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,8 @@ class State(AbstractContextManager["State"]):
     def known(self, keys: Sequence[str]) -> dict[str, Sent]:
         """What was sent for these keys; keys never sent are left out."""
         marks = ",".join("?" * len(keys))
-        found = self._db.execute(f"SELECT key, hash, draft FROM sent WHERE key IN ({marks})", keys)  # noqa: S608
-        return {key: Sent(held, bool(draft)) for key, held, draft in found}
+        found = self._db.execute(f"SELECT key, hash, draft, watched FROM sent WHERE key IN ({marks})", keys)  # noqa: S608
+        return {key: Sent(held, bool(draft), bool(watched)) for key, held, draft, watched in found}
 
     def refused_hashes(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Hashes of what the node refused for these keys."""
@@ -162,61 +164,68 @@ class State(AbstractContextManager["State"]):
         return {key: held for key, held in found if held is not None}
 
     def before_sending(
-        self, keys: Iterable[str], refusals: Iterable[Refusal], seen: Iterable[str], scan: str
+        self, sent: Mapping[str, Sent], refusals: Iterable[Refusal], seen: Iterable[str], scan: str
     ) -> None:
         """Note, in one transaction, what is about to be sent and what goes into quarantine.
 
         Args:
-            keys: Keys of drafts about to be sent.
+            sent: Keys about to be sent, with what the node may hold of them from then on.
             refusals: Rows that are not sent.
             seen: Keys that a complete pass has shown.
             scan: Name of the pass, "" where there is none.
         """
         with _transaction(self._db):
             self._db.executemany(
-                "INSERT INTO sent (key, hash, draft, scan) VALUES (?, NULL, 1, ?)"
-                " ON CONFLICT (key) DO UPDATE SET hash = NULL, draft = 1",
-                [(key, scan) for key in keys],
+                "INSERT INTO sent (key, hash, draft, watched, scan) VALUES (?, NULL, ?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET hash = NULL, draft = draft OR excluded.draft,"
+                " watched = watched OR excluded.watched",
+                [(key, int(held.draft), int(held.watched), scan) for key, held in sent.items()],
             )
             self._keep(refusals)
             if scan:
                 self._db.executemany("UPDATE sent SET scan = ? WHERE key = ?", [(scan, key) for key in seen])
 
     def after_sending(
-        self, taken: Iterable[tuple[str, bytes, bool]], resolved: Iterable[Row], refusals: Iterable[Refusal]
+        self, taken: Mapping[str, Sent], resolved: Iterable[Row], refusals: Iterable[Refusal]
     ) -> None:
         """Note, in one transaction, what the node answered.
 
         Args:
-            taken: Key, content hash and whether it is a draft.
+            taken: Keys that the node took, with what it holds of them now.
             resolved: Good rows, whose quarantine entries end.
             refusals: Rows that the node refused.
         """
         with _transaction(self._db):
             self._db.executemany(
-                "UPDATE sent SET hash = ?, draft = ? WHERE key = ?",
-                [(held, int(draft), key) for key, held, draft in taken],
+                "UPDATE sent SET hash = ?, draft = ?, watched = ? WHERE key = ?",
+                [(held.hash, int(held.draft), int(held.watched), key) for key, held in taken.items()],
             )
-            idents = [(ident,) for row in resolved for ident in (f"k:{row.key}", f"p:{row.position}")]
-            self._db.executemany("DELETE FROM quarantine WHERE ident = ?", idents)
+            if self._db.execute("SELECT 1 FROM quarantine LIMIT 1").fetchone() is not None:
+                idents = [(ident,) for row in resolved for ident in (f"k:{row.key}", f"p:{row.position}")]
+                self._db.executemany("DELETE FROM quarantine WHERE ident = ?", idents)
             self._keep(refusals)
 
-    def drafts_outside(self, scan: str) -> Iterator[str]:
-        """Keys of drafts that a complete pass has not shown."""
-        found = self._db.execute("SELECT key FROM sent WHERE draft AND scan <> ? ORDER BY key", (scan,))
-        yield from [key for (key,) in found.fetchall()]
+    def held_outside(self, scan: str) -> dict[str, Sent]:
+        """Keys that the node may hold something of and a complete pass has not shown."""
+        found = self._db.execute(
+            "SELECT key, hash, draft, watched FROM sent WHERE (draft OR watched) AND scan <> ? ORDER BY key",
+            (scan,),
+        )
+        return {key: Sent(held, bool(draft), bool(watched)) for key, held, draft, watched in found.fetchall()}
 
-    def drafts(self) -> int:
-        """How many keys have, or may have, a draft."""
-        return int(self._db.execute("SELECT count(*) FROM sent WHERE draft").fetchone()[0])
+    def held(self) -> int:
+        """How many keys the node may hold something of."""
+        return int(self._db.execute("SELECT count(*) FROM sent WHERE draft OR watched").fetchone()[0])
 
-    def rebuild(self, keys: Iterable[str]) -> None:
+    def rebuild(self, drafted: Iterable[str], watched: Iterable[str]) -> None:
         """Note keys that the node knows, as after the loss of this folder."""
+        keep = (
+            "INSERT INTO sent (key, hash, draft, watched) VALUES (?, NULL, ?, ?) ON CONFLICT (key) DO UPDATE"
+            " SET draft = draft OR excluded.draft, watched = watched OR excluded.watched"
+        )
         with _transaction(self._db):
-            self._db.executemany(
-                "INSERT INTO sent (key, hash, draft) VALUES (?, NULL, 1) ON CONFLICT DO NOTHING",
-                ((key,) for key in keys),
-            )
+            self._db.executemany(keep, ((key, 1, 0) for key in drafted))
+            self._db.executemany(keep, ((key, 0, 1) for key in watched))
             self.set_fact("built", "1")
 
     def fact(self, name: str) -> str:

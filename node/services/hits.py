@@ -9,9 +9,10 @@ from node import audit
 from node.identity.spiffe import SpiffeId
 from node.ops.clock import now_ms
 from node.watch import delivery
-from node.watch.records import stream_id_of
+from node.watch.records import stream_id_of, watched_keys
 
 DEFAULT_PAGE, MAX_PAGE = 100, 500
+DEFAULT_KEYS, MAX_KEYS = 1000, 10_000
 
 
 def listed(conn: Connection, asked: desk_pb2.ListHitsRequest) -> desk_pb2.ListHitsResponse:
@@ -70,6 +71,19 @@ def pull(
         return registry_pb2.PullHitsResponse()
     found, more = delivery.pull(conn, stream_id, min(asked.page_size or DEFAULT_PAGE, MAX_PAGE))
     return registry_pb2.PullHitsResponse(hits=found, waiting=more)
+
+
+def watched(
+    conn: Connection, asked: registry_pb2.ListWatchedRequest, caller: SpiffeId
+) -> registry_pb2.ListWatchedResponse:
+    """A page of the keys of a stream that are under watch."""
+    stream_id = stream_id_of(conn, str(caller), asked.stream)
+    if stream_id is None:
+        return registry_pb2.ListWatchedResponse()
+    size = min(asked.page_size or DEFAULT_KEYS, MAX_KEYS)
+    keys = watched_keys(conn, stream_id, asked.page_token, size + 1)
+    token = keys[size - 1] if len(keys) > size else ""
+    return registry_pb2.ListWatchedResponse(keys=keys[:size], next_page_token=token)
 
 
 def acknowledge(

@@ -133,6 +133,16 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
 
         return await self._call(request, context, work)
 
+    async def ListWatched(
+        self, request: registry_pb2.ListWatchedRequest, context: Context
+    ) -> registry_pb2.ListWatchedResponse:
+        async def work(
+            asked: registry_pb2.ListWatchedRequest, caller: SpiffeId
+        ) -> registry_pb2.ListWatchedResponse:
+            return await self._store.run_read(lambda conn: hits.watched(conn, asked, caller))
+
+        return await self._call(request, context, work)
+
     async def PullHits(
         self, request: registry_pb2.PullHitsRequest, context: Context
     ) -> registry_pb2.PullHitsResponse:

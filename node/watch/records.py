@@ -103,6 +103,12 @@ def stream_id_of(conn: Connection, caller: str, name: str) -> int | None:
     return None if found is None else int(found)
 
 
+def watched_keys(conn: Connection, stream_id: int, after: str, limit: int) -> list[str]:
+    """Keys of a stream that are under watch, in ascending order behind `after`."""
+    query = select(RECORD.c.key).where(RECORD.c.stream_id == stream_id, RECORD.c.key > after)
+    return list(conn.execute(query.order_by(RECORD.c.key).limit(limit)).scalars())
+
+
 def rebuild(conn: Connection, after: int, now_ms: int) -> int:
     """Make the keys of records anew that an older version of the normal forms made.
 

@@ -27,7 +27,7 @@ from registry_adapters.mapping.convert import (
 from registry_adapters.mapping.file import EachRule, FieldRule, MappingFile, PlaceholderTable, Problems
 from registry_adapters.mapping.paths import PARTIAL_DATE, AlertPath, BadPathError, Tree
 
-_HOLE = re.compile(r"\{([^{}]+)\}")
+HOLE = re.compile(r"\{([^{}]+)\}")
 _NOTHING = re.compile(r"(?:0+|X+|9{6,})?", re.IGNORECASE)
 _SHOWN_CODE = 60
 
@@ -81,7 +81,7 @@ class CompiledField:
         """Columns it reads."""
         if self.rule.column is not None:
             yield self.rule.column
-        yield from _HOLE.findall(self.rule.template or "")
+        yield from HOLE.findall(self.rule.template or "")
         if self.rule.when is not None:
             yield from self.rule.when.columns()
 
@@ -105,7 +105,7 @@ class CompiledField:
 
     def _value(self, tree: Tree, view: View, element: int) -> Any:
         rule = self.rule
-        text = _template(rule.template, view) if rule.template is not None else view.text(rule.column or "")
+        text = template(rule.template, view) if rule.template is not None else view.text(rule.column or "")
         if text and self.placeholder is not None:
             meaning = self.placeholder(text)
             if meaning == "erased" and self.erased is not None:
@@ -158,8 +158,13 @@ class CompiledEach:
                 part.apply(tree, inner, faults, index)
 
 
-def _elements(view: View, rule: EachRule) -> list[Any]:
-    held = view.raw(rule.column)
+def elements_of(view: View, column: str) -> list[Any]:
+    """The list that a column holds, as an array or as JSON.
+
+    Raises:
+        UnfitError: It holds no list.
+    """
+    held = view.raw(column)
     if isinstance(held, (str, bytes)):
         try:
             held = json.loads(held) if held.strip() else []
@@ -169,18 +174,23 @@ def _elements(view: View, rule: EachRule) -> list[Any]:
         return []
     if not isinstance(held, (list, tuple)):
         raise UnfitError("LIST", "The column must hold an array.")
+    return list(held)
+
+
+def _elements(view: View, rule: EachRule) -> list[Any]:
+    held = elements_of(view, rule.column)
     elements = [e for e in held if e is not None and not (isinstance(e, str) and not e.strip())]
     if len(elements) > rule.limit:
         raise UnfitError("LIST_TOO_LONG", f"The column holds more than {rule.limit} elements.")
     return elements
 
 
-def _template(template: str, view: View) -> str:
+def template(template: str, view: View) -> str:
     """The template with its columns filled in; "" where every one of them is blank."""
-    found = {column: view.text(column) for column in _HOLE.findall(template)}
+    found = {column: view.text(column) for column in HOLE.findall(template)}
     if found and not any(found.values()):
         return ""
-    return re.sub(r"\s+", " ", _HOLE.sub(lambda hole: found[hole[1]], template)).strip()
+    return re.sub(r"\s+", " ", HOLE.sub(lambda hole: found[hole[1]], template)).strip()
 
 
 def _filled(tree: Tree, prefix: str, element: int) -> bool:
@@ -200,7 +210,7 @@ def _squeezed(text: str) -> str:
     return "".join(c for c in plain if c.isalnum())
 
 
-def _placeholder(table: PlaceholderTable) -> Callable[[str], str]:
+def placeholder(table: PlaceholderTable) -> Callable[[str], str]:
     """What a text stands for: "erased", "absent", or "" for a number like any other."""
     erased = frozenset(map(_squeezed, table.erased))
     absent = frozenset(map(_squeezed, table.absent))
@@ -361,7 +371,7 @@ class Compiler:
             words = f"there is no table [placeholders.{rule.placeholders}]"
             self._problems.add((*where, "placeholders"), words)
             return None
-        return _placeholder(table)
+        return placeholder(table)
 
     def _erased(self, rule: FieldRule, where: tuple[str | int, ...]) -> tuple[AlertPath, Any] | None:
         if rule.erased is None:

@@ -24,6 +24,21 @@ from registry_adapters.sources.file_settings import CsvSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
 Lines = dict[tuple[str | int, ...], int]
+IndicatorName = Literal[
+    "SERIAL",
+    "LOT",
+    "PARTY_NAME",
+    "PARTY_IDENTIFIER",
+    "DOCUMENT",
+    "IMO",
+    "VESSEL_NAME",
+    "AIRCRAFT",
+    "CONTAINER",
+    "CONTACT",
+    "VEHICLE",
+    "CONTRACT",
+]
+"""Names of dief.v1.IndicatorKind without their prefix."""
 
 
 FileSettings = CsvSettings
@@ -109,8 +124,32 @@ class Clean(Part):
     unescape: bool = False
 
 
+class TermRule(Part):
+    """`[[watch.term]]`: a fact of the row that alerts are matched against.
+
+    With `each`, that column holds a list (an array, or JSON) and every element gives a term; `@` is the element,
+    `@.name` a member of it.
+    """
+
+    kind: IndicatorName
+    column: str
+    each: str | None = None
+    context: str | None = None
+    placeholders: str | None = None
+    when: Condition | None = None
+
+
+class WatchRule(Part):
+    """`[watch]`: which rows new alerts are matched against. They stay in the node and become no draft by this."""
+
+    kind: Literal["LICENCE", "APPLICATION", "HOLDING", "SEIZURE", "LIST_ENTRY", "SHIPMENT", "OTHER"]
+    reference: str = ""
+    select: Condition | None = None
+    term: Annotated[tuple[TermRule, ...], Field(min_length=1)]
+
+
 class MappingFile(Part):
-    """The whole file."""
+    """The whole file: rows become drafts by `[select]`, are watched by `[watch]`, or both."""
 
     version: Literal[1]
     stream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -119,14 +158,25 @@ class MappingFile(Part):
     lookup: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], LookupSettings] = Field(
         default_factory=dict
     )
-    select: Select
+    select: Select | None = None
+    watch: WatchRule | None = None
     expiry: Expiry | None = None
     clean: Clean = Clean()
-    constants: dict[str, Any]
+    constants: dict[str, Any] = Field(default_factory=dict)
     codes: dict[str, CodeTable] = Field(default_factory=dict)
     placeholders: dict[str, PlaceholderTable] = Field(default_factory=dict)
     field: tuple[FieldRule, ...] = ()
     each: tuple[EachRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> MappingFile:
+        if self.select is None and self.watch is None:
+            raise ValueError("needs [select], [watch] or both")
+        if self.select is None and (self.constants or self.field or self.each):
+            raise ValueError("[constants], [[field]] and [[each]] make drafts: they need [select]")
+        if self.select is not None and not self.constants:
+            raise ValueError("needs [constants]: what every draft says")
+        return self
 
 
 class Problems:
@@ -203,6 +253,7 @@ def _near(where: tuple[str | int, ...]) -> str:
         "source": (*get_args(SourceSettings), ChangesSettings),
         "lookup": (LookupSettings,),
         "select": (Select, Condition),
+        "watch": (WatchRule, TermRule, Condition),
         "field": (FieldRule, Condition),
         "each": (EachRule, FieldRule, Condition),
         "codes": (CodeTable,),

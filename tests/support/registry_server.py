@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from dief.v1 import draft_pb2, registry_pb2, registry_pb2_grpc
+from dief.v1 import draft_pb2, registry_pb2, registry_pb2_grpc, watch_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -43,6 +43,7 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
         held: (stream, key) to the record taken last.
         cursors: stream to cursor.
         refuse: key to (field, description) of the violation with which a record is refused.
+        watched: (stream, key) to the record under watch.
         poison: keys whose presence makes the whole batch INVALID_ARGUMENT.
         lose_answers: number of batches that are taken but whose answer is lost.
         away: number of calls that are answered UNAVAILABLE first.
@@ -52,6 +53,7 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.held: dict[tuple[str, str], registry_pb2.RegistryRecord] = {}
+        self.watched: dict[tuple[str, str], watch_pb2.WatchRecord] = {}
         self.cursors: dict[str, bytes] = {}
         self.refuse: dict[str, tuple[str, str]] = {}
         self.poison: set[str] = set()
@@ -125,6 +127,19 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
             next_page_token=page[-1] if len(keys) > len(page) else "",
         )
 
+    def ListWatched(
+        self, request: registry_pb2.ListWatchedRequest, context: grpc.ServicerContext
+    ) -> registry_pb2.ListWatchedResponse:
+        found = sorted(
+            key
+            for (stream, key), record in self.watched.items()
+            if stream == request.stream and key > request.page_token
+        )
+        page = found[:2]
+        return registry_pb2.ListWatchedResponse(
+            keys=page, next_page_token=page[-1] if len(found) > len(page) else ""
+        )
+
     def SubmitRecords(
         self, request: registry_pb2.SubmitRecordsRequest, context: grpc.ServicerContext
     ) -> registry_pb2.SubmitRecordsResponse:
@@ -156,12 +171,19 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
             outcome.error.code = code_pb2.INVALID_ARGUMENT
             outcome.error.details.append(packed(self._violation(*self.refuse[record.key])))
             return outcome
-        before = self.held.get((stream, record.key))
-        if before is not None and before.content_hash == record.content_hash:
-            outcome.result = registry_pb2.RECORD_RESULT_UNCHANGED
-            return outcome
-        self.held[stream, record.key] = record
-        outcome.result = registry_pb2.RECORD_RESULT_ACCEPTED
+        changed = False
+        if record.WhichOneof("change"):
+            before = self.held.get((stream, record.key))
+            changed = before is None or before.content_hash != record.content_hash
+            self.held[stream, record.key] = record
+        if record.HasField("watch"):
+            changed |= self.watched.get((stream, record.key)) != record.watch
+            self.watched[stream, record.key] = record.watch
+        elif record.HasField("stop_watching"):
+            changed |= self.watched.pop((stream, record.key), None) is not None
+        outcome.result = (
+            registry_pb2.RECORD_RESULT_ACCEPTED if changed else registry_pb2.RECORD_RESULT_UNCHANGED
+        )
         return outcome
 
     def _maybe_away(self, context: grpc.ServicerContext) -> None:

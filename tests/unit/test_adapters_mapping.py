@@ -37,7 +37,7 @@ def test_stolen_arm_becomes_a_draft_with_its_codes_and_date(mapping: Mapping) ->
     mapped = mapping.map(row(arm("7", serial="TKR04417  ")))
     assert mapped is not None
     assert mapped.draft
-    alert = mapped.record.draft.alert
+    alert = mapped.draft[0].alert
     assert alert.items[0].serials[0].as_read == "TKR04417"
     assert alert.items[0].serials[0].place == c.SERIAL_PLACE_FRAME_RECEIVER
     assert alert.items[0].disposition == c.DISPOSITION_AT_LARGE
@@ -49,7 +49,7 @@ def test_stolen_arm_becomes_a_draft_with_its_codes_and_date(mapping: Mapping) ->
 def test_identity_of_the_owner_is_never_exported(mapping: Mapping) -> None:
     mapped = mapping.map(row(arm("7")))
     assert mapped is not None
-    body = mapped.record.SerializeToString()
+    body = mapped.draft[0].SerializeToString()
     assert b"000.000.001-91" not in body
     assert b"Fulano" not in body
     assert not mapping.columns() & {"cpf_cnpj", "proprietario", "vendedor"}
@@ -59,7 +59,7 @@ def test_identity_of_the_owner_is_never_exported(mapping: Mapping) -> None:
 def test_erased_serial_is_a_condition_not_a_number(mapping: Mapping, word: str) -> None:
     mapped = mapping.map(row(arm("7", serial=word)))
     assert mapped is not None
-    [serial] = mapped.record.draft.alert.items[0].serials
+    [serial] = mapped.draft[0].alert.items[0].serials
     assert (serial.as_read, serial.condition) == ("", c.SERIAL_CONDITION_ERASED)
 
 
@@ -67,7 +67,7 @@ def test_erased_serial_is_a_condition_not_a_number(mapping: Mapping, word: str) 
 def test_absent_serial_is_no_serial_at_all(mapping: Mapping, word: str) -> None:
     mapped = mapping.map(row(arm("7", serial=word)))
     assert mapped is not None
-    assert not mapped.record.draft.alert.items[0].serials
+    assert not mapped.draft[0].alert.items[0].serials
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_content_hash_follows_content_only(mapping: Mapping) -> None:
     assert first is not None
     assert again is not None
     assert other is not None
-    assert first.record.content_hash == again.record.content_hash != other.record.content_hash
-    assert first.record.draft.alert.handling.HasField("expires_on")
+    assert first.draft[1] == again.draft[1] != other.draft[1]
+    assert first.draft[0].alert.handling.HasField("expires_on")
 
 
 def test_licence_database_gives_the_drafts_that_the_dictionary_names(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_licence_database_gives_the_drafts_that_the_dictionary_names(tmp_path: P
         if not isinstance(part, Milestone):
             mapped = mapping.map(part)
             if mapped is not None and mapped.draft:
-                drafts[mapped.record.key] = mapped.record.draft.alert
+                drafts[mapped.key] = mapped.draft[0].alert
     assert set(drafts) == {"licence/l-1", "licence/l-2", "denial/d-1"}, "others' denials are theirs to tell"
     revoked = drafts["licence/l-1"]
     names = [party.names[0].full for party in revoked.parties]
