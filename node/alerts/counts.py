@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from node.alerts.bodies import Refusal
 from node.alerts.project import ALERT, LOG, UNPROJECTED
-from node.alerts.queries import DOUBTED, EVERYBODY
+from node.alerts.queries import EVERYBODY
+from node.alerts.records import DOUBTED
 from node.alerts.states import standing, view_of
 from node.ledger.state import entry_id
 

@@ -12,80 +12,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from dief.v1 import desk_pb2
-from dief.v1.alert_pb2 import DiversionAlert
-from dief.v1.event_pb2 import AlertRevised
 from dief.v1.federation_pb2 import AlertFilter
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, or_, select, true
 
 from node.alerts import states
 from node.alerts.errors import PageTokenError
-from node.alerts.project import ALERT, LOG
-from node.alerts.reading import event_of, part_of
-from node.alerts.states import Held, code_bits, name_of, standing, uuid_of, view_of
-from node.ledger.state import LogState, split_entry_id
+from node.alerts.project import ALERT
+from node.alerts.reading import part_of
+from node.alerts.records import ENTRY, AlertRecord, records, rows_of_alerts
+from node.alerts.states import Held, code_bits, uuid_of, view_of
 from node.ops.clock import from_timestamp
-from node.store.tables import table
-from node.store.tables.ledger import Entry
-
-ENTRY = table(Entry)
 
 EVERYBODY = (0,)
 """Reader roles of somebody without the law-enforcement role."""
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 500
-_READABLE = frozenset({desk_pb2.ALERT_STANDING_CURRENT, desk_pb2.ALERT_STANDING_ORIGIN_IN_DOUBT})
 _UNERASED = (Held.CONTENT, Held.HIDDEN, Held.INVALID)
 _WITHDRAWALS = (Held.WITHDRAWN, Held.UNFOUNDED)
-DOUBTED = (LogState.EVIDENCE.value, LogState.FAULT.value)
-"""States of logs whose alerts are shown with a warning."""
-_COLUMNS = (
-    ALERT.c.id, ALERT.c.subject_id, ALERT.c.entry_id, ALERT.c.log_pk, ALERT.c.origin, ALERT.c.uuid, ALERT.c.revision,
-    ALERT.c.part, ALERT.c.held, ALERT.c.head, ALERT.c.reader_role, ALERT.c.committed_ms, ALERT.c.received_ms,
-    ALERT.c.expires_ms, LOG.c.state,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRecord:
-    """An alert as held here.
-
-    Attributes:
-        name: "alerts/{origin}/{uuid7}".
-        origin: Originating State.
-        uuid: The 16 bytes of its UUID.
-        revision: Revision of the entry that it is now.
-        standing: Value of dief.v1.AlertStanding.
-        entry_id: Key of that entry: with it the ledger finds header, body and proofs.
-        log_pk: Key of its log.
-        seq: Position in it.
-        alert: Content, None unless it stands CURRENT or ORIGIN_IN_DOUBT.
-        part_digests: SHA-256 of the list parts that carry its further items.
-        committed_ms: When the origin committed it, by the origin's clock.
-        received_ms: When it was stored here.
-        expires_ms: When it expires, or None.
-        reader_role: Role a reader needs.
-    """
-
-    name: str
-    origin: str
-    uuid: bytes
-    revision: int
-    standing: int
-    entry_id: int
-    log_pk: int
-    seq: int
-    alert: DiversionAlert | None
-    part_digests: tuple[bytes, ...]
-    committed_ms: int
-    received_ms: int
-    expires_ms: int | None
-    reader_role: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +67,13 @@ def get_alert(
     uuid = uuid_of(name, origin)
     if uuid is None:
         return None
-    query = _joined().where(ALERT.c.uuid == uuid, ALERT.c.origin == origin)
+    query = rows_of_alerts().where(ALERT.c.uuid == uuid, ALERT.c.origin == origin)
     query = query.where(_for_roles(reader_roles) if log_pks is None else ALERT.c.log_pk.in_(sorted(log_pks)))
     rows = {row.id: row for row in conn.execute(query)}
     now = states.current(_state(row) for row in rows.values())
     if now is None:
         return None
-    return _records(conn, [rows[now.id]], now_ms, doubted_origins)[0]
+    return records(conn, [rows[now.id]], now_ms, doubted_origins)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +116,7 @@ def list_alerts(
     asked = AlertFilter() if filter_ is None else filter_
     content = _content(now_ms)
     wanted = content & matches(asked)
-    query = _joined().where(
+    query = rows_of_alerts().where(
         ALERT.c.head.bitwise_and(int(view_of(reader_roles))) != 0,
         _for_roles(reader_roles),
         or_(~content, wanted) if show_gone else wanted,
@@ -218,7 +166,7 @@ def list_in_logs(
     superseded = exists().where(
         other.c.subject_id == ALERT.c.subject_id, other.c.part.is_(False), or_(newer, ended)
     )
-    query = _joined().where(
+    query = rows_of_alerts().where(
         ALERT.c.part.is_(False), ALERT.c.log_pk.in_(logs), _content(now_ms), matches(asked), ~superseded
     )
     return _page(conn, query, _question(asked, logs), now_ms, paging, ())
@@ -237,16 +185,7 @@ def _page(
         query = query.where(ALERT.c.subject_id < _position(paging.token, question))
     rows = conn.execute(query.order_by(ALERT.c.subject_id.desc()).limit(size + 1)).all()
     token = _token(rows[size - 1].subject_id, question) if len(rows) > size else ""
-    return Page(tuple(_records(conn, rows[:size], now_ms, doubted_origins)), token)
-
-
-def records_of(
-    conn: Connection, row_ids: Collection[int], now_ms: int, doubted_origins: Collection[str] = ()
-) -> dict[int, AlertRecord]:
-    """Records of rows that a search has found, by the keys of the rows."""
-    rows = conn.execute(_joined().where(ALERT.c.id.in_(sorted(row_ids)))).all() if row_ids else []
-    made = _records(conn, rows, now_ms, doubted_origins)
-    return {row.id: record for row, record in zip(rows, made, strict=True)}
+    return Page(tuple(records(conn, rows[:size], now_ms, doubted_origins)), token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +221,6 @@ def list_parts(conn: Connection, record: AlertRecord) -> tuple[HeldPart, ...]:
 
 def _by_index(part: HeldPart) -> int:
     return part.index
-
-
-def _joined() -> Select[Any]:
-    return select(*_COLUMNS).where(LOG.c.id == ALERT.c.log_pk)
 
 
 def _for_roles(reader_roles: Collection[int]) -> ColumnElement[bool]:
@@ -325,44 +260,6 @@ def _state(row: Row[Any]) -> states.Row:
         row.held,
         row.head,
         row.reader_role,
-    )
-
-
-def _records(
-    conn: Connection, rows: Sequence[Row[Any]], now_ms: int, doubted_origins: Collection[str]
-) -> list[AlertRecord]:
-    standings = [
-        standing(
-            row.held, row.expires_ms, now_ms, in_doubt=row.state in DOUBTED or row.origin in doubted_origins
-        )
-        for row in rows
-    ]
-    readable = [row.entry_id for row, stands in zip(rows, standings, strict=True) if stands in _READABLE]
-    events: dict[int, AlertRevised] = {}
-    if readable:
-        query = select(ENTRY.c.id, ENTRY.c.body).where(ENTRY.c.id.in_(readable), ENTRY.c.body.is_not(None))
-        events = {key: event_of(body) for key, body in conn.execute(query)}
-    return [
-        _record(row, stands, events.get(row.entry_id)) for row, stands in zip(rows, standings, strict=True)
-    ]
-
-
-def _record(row: Row[Any], stands: int, event: AlertRevised | None) -> AlertRecord:
-    return AlertRecord(
-        name=name_of(row.origin, row.uuid),
-        origin=row.origin,
-        uuid=row.uuid,
-        revision=row.revision,
-        standing=stands,
-        entry_id=row.entry_id,
-        log_pk=row.log_pk,
-        seq=split_entry_id(row.entry_id)[1],
-        alert=None if event is None else event.alert,
-        part_digests=() if event is None else tuple(event.list_part_digests),
-        committed_ms=row.committed_ms,
-        received_ms=row.received_ms,
-        expires_ms=row.expires_ms,
-        reader_role=row.reader_role,
     )
 
 

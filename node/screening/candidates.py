@@ -12,21 +12,58 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 from dief.v1.alert_pb2 import DiversionAlert, Item
 from dief.v1.handling_pb2 import TLP_RED
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import BigInteger, Connection, Integer, Row, Select, bindparam, or_, select
 
 from node.alerts.indicators import Fact, facts, item_facts
 from node.alerts.normal import NORMAL_FORMS
 from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR
-from node.alerts.queries import ENTRY, EVERYBODY
-from node.alerts.reading import event_of, part_of
+from node.alerts.queries import EVERYBODY
+from node.alerts.reading import part_of
+from node.alerts.records import ENTRY, AlertRecord, Head, heads_of
 from node.alerts.states import Held, view_of
 from node.screening.terms import Ready
 
 MAX_PER_TERM = 500
 _CHUNK = 500
+T = TypeVar("T")
+
+_PLACE = (ALERT.c.id, ALERT.c.subject_id, ALERT.c.part, ALERT.c.revision)
+_VISIBLE = (
+    INDICATOR.c.key.in_(bindparam("keys", expanding=True)),
+    ALERT.c.id == ALERT_OF_INDICATOR,
+    ALERT.c.held == Held.CONTENT,
+    ALERT.c.reader_role.in_(bindparam("roles", expanding=True)),
+    or_(ALERT.c.expires_ms.is_(None), ALERT.c.expires_ms > bindparam("now_ms", type_=BigInteger())),
+    or_(ALERT.c.part.is_(True), ALERT.c.head.bitwise_and(bindparam("view", type_=Integer())) != 0),
+)
+# Statements are made once: making one takes many times as long as running it.
+_BEARING = select(INDICATOR.c.kind, INDICATOR.c.key, *_PLACE).where(*_VISIBLE).limit(MAX_PER_TERM + 1)
+_NEWEST = select(*_PLACE).distinct().where(*_VISIBLE).order_by(ALERT.c.id.desc()).limit(MAX_PER_TERM + 1)
+_PLACES = select(*_PLACE).where(ALERT.c.id.in_(bindparam("rows", expanding=True)))
+_BODIES = select(ALERT.c.id, ENTRY.c.body).where(
+    ALERT.c.id.in_(bindparam("rows", expanding=True)),
+    ENTRY.c.id == ALERT.c.entry_id,
+    ENTRY.c.body.is_not(None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who looks, and when.
+
+    Attributes:
+        now_ms: This node's clock.
+        roles: Values of ReaderRole that the reader has.
+        doubted_origins: Origins that are shown with a warning.
+    """
+
+    now_ms: int
+    roles: Collection[int] = EVERYBODY
+    doubted_origins: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +73,8 @@ class Match:
     Attributes:
         term: Position of the term.
         name_id: Key of the row that is the alert now.
-        alert: The alert.
+        record: The alert as held.
+        alert: Its content.
         items: Items that `place` counts: the alert's, or those of a list part.
         kind: Value of dief.v1.IndicatorKind.
         value: As the originator wrote it.
@@ -46,6 +84,7 @@ class Match:
 
     term: int
     name_id: int
+    record: AlertRecord
     alert: DiversionAlert
     items: Sequence[Item]
     kind: int
@@ -62,35 +101,48 @@ class Found:
     overfull: tuple[int, ...]
 
 
-def find(
-    conn: Connection, ready: Sequence[tuple[int, Ready]], now_ms: int, reader_roles: Collection[int]
-) -> Found:
+class _Place(NamedTuple):
+    """A row of an alert: what the index leads to."""
+
+    row_id: int
+    subject_id: int
+    part: bool
+    revision: int
+
+
+def find(conn: Connection, ready: Sequence[tuple[int, Ready]], reader: Reader) -> Found:
     """All matches of terms in alerts that are current in a reader's view.
+
+    One look-up finds the rows of all terms, unless they are more than one term may have: then each has its own.
 
     Args:
         conn: Snapshot.
         ready: Terms with their positions.
-        now_ms: This node's clock.
-        reader_roles: Values of ReaderRole that the reader has.
+        reader: Who looks.
     """
-    rows: dict[int, set[int]] = defaultdict(set)
-    overfull = []
+    by_key: dict[tuple[int, int], dict[int, Ready]] = defaultdict(dict)
     for position, term in ready:
-        hits = _visible_rows(conn, term.keys, term.term.kind, now_ms, reader_roles)
-        if len(hits) > MAX_PER_TERM:
-            overfull.append(position)
-        for row_id in hits[:MAX_PER_TERM]:
-            rows[row_id].add(position)
-    terms = dict(ready)
-    asked = {
-        row_id: [(position, terms[position]) for position in sorted(found)] for row_id, found in rows.items()
-    }
-    return Found(tuple(verified(conn, asked, now_ms, reader_roles)), tuple(overfull))
+        for key in term.keys:
+            by_key[term.term.kind, key][position] = term
+    asked: dict[_Place, dict[int, Ready]] = defaultdict(dict)
+    overfull = []
+    rows = _rows(conn, _BEARING, {key for _, key in by_key}, reader)
+    if len(rows) <= MAX_PER_TERM:
+        for row in rows:
+            asked[_place(row)] |= by_key.get((row.kind, row.key), {})
+    else:
+        for position, term in ready:
+            found = _rows(conn, _NEWEST, term.keys, reader)
+            if len(found) > MAX_PER_TERM:
+                overfull.append(position)
+            for row in found[:MAX_PER_TERM]:
+                asked[_place(row)][position] = term
+    return Found(tuple(_verified(conn, asked, reader)), tuple(overfull))
 
 
 def verified(
     conn: Connection,
-    asked: Mapping[int, Sequence[tuple[int, Ready]]],
+    asked: Mapping[int, Iterable[tuple[int, Ready]]],
     now_ms: int,
     reader_roles: Collection[int],
 ) -> Iterator[Match]:
@@ -102,78 +154,70 @@ def verified(
         now_ms: This node's clock.
         reader_roles: Values of ReaderRole that the reader has.
     """
+    places = {}
     for chunk in _chunks(sorted(asked)):
-        for row_id, head_id, part, body, head_body in _bodies(conn, chunk, now_ms, reader_roles):
-            yield from _verify(asked[row_id], head_id, part, body, head_body)
+        for row in conn.execute(_PLACES, {"rows": chunk}):
+            places[_place(row)] = dict(asked[row.id])
+    return _verified(conn, places, Reader(now_ms, reader_roles))
 
 
-def _visible_rows(
-    conn: Connection, keys: Iterable[int], kind: int, now_ms: int, reader_roles: Collection[int]
-) -> list[int]:
-    """Newest rows with content that bear one of the keys and are or belong to a current alert."""
-    query = (
-        select(ALERT.c.id)
-        .distinct()
-        .where(
-            INDICATOR.c.key.in_(sorted(keys)),
-            INDICATOR.c.kind == kind,
-            ALERT.c.id == ALERT_OF_INDICATOR,
-            ALERT.c.held == Held.CONTENT,
-            ALERT.c.reader_role.in_(sorted({*EVERYBODY, *reader_roles})),
-            or_(ALERT.c.expires_ms.is_(None), ALERT.c.expires_ms > now_ms),
-            or_(ALERT.c.part.is_(True), ALERT.c.head.bitwise_and(int(view_of(reader_roles))) != 0),
-        )
-        .order_by(ALERT.c.id.desc())
-        .limit(MAX_PER_TERM + 1)
-    )
-    return list(conn.execute(query).scalars())
+def _place(row: Any) -> _Place:
+    return _Place(row.id, row.subject_id, row.part, row.revision)
 
 
-def _bodies(
-    conn: Connection, rows: Sequence[int], now_ms: int, reader_roles: Collection[int]
-) -> Iterator[tuple[int, int, bool, bytes, bytes]]:
-    """Rows with the key of the row that their alert is now, and both bodies."""
-    head = ALERT.alias("head")
-    body = ENTRY.alias("body")
-    head_body = ENTRY.alias("head_body")
-    query = select(ALERT.c.id, head.c.id, ALERT.c.part, body.c.body, head_body.c.body).where(
-        ALERT.c.id.in_(rows),
-        head.c.subject_id == ALERT.c.subject_id,
-        head.c.head.bitwise_and(int(view_of(reader_roles))) != 0,
-        head.c.held == Held.CONTENT,
-        head.c.revision == ALERT.c.revision,
-        or_(head.c.expires_ms.is_(None), head.c.expires_ms > now_ms),
-        body.c.id == ALERT.c.entry_id,
-        head_body.c.id == head.c.entry_id,
-        body.c.body.is_not(None),
-        head_body.c.body.is_not(None),
-    )
-    for row in conn.execute(query):
-        yield row[0], row[1], row[2], row[3], row[4]
+def _rows(conn: Connection, query: Select[Any], keys: Collection[int], reader: Reader) -> Sequence[Row[Any]]:
+    if not keys:
+        return ()
+    asked = {
+        "keys": sorted(keys),
+        "roles": sorted({*EVERYBODY, *reader.roles}),
+        "now_ms": reader.now_ms,
+        "view": int(view_of(reader.roles)),
+    }
+    return conn.execute(query, asked).all()
 
 
-def _verify(
-    asked: Sequence[tuple[int, Ready]], head_id: int, part: bool, body: bytes, head_body: bytes
+def _verified(
+    conn: Connection, asked: Mapping[_Place, Mapping[int, Ready]], reader: Reader
 ) -> Iterator[Match]:
-    event = event_of(head_body)
-    alert = event.alert
-    if not part:
-        yield from _matching(asked, head_id, alert, alert.items, facts(alert), None)
-    elif alert.handling.tlp != TLP_RED and hashlib.sha256(body).digest() in event.list_part_digests:
+    for chunk in _chunks(sorted(asked)):
+        heads = heads_of(
+            conn,
+            {place.subject_id for place in chunk},
+            reader.now_ms,
+            reader_roles=reader.roles,
+            doubted_origins=reader.doubted_origins,
+        )
+        parts = [place.row_id for place in chunk if place.part]
+        bodies = {row.id: row.body for row in conn.execute(_BODIES, {"rows": parts})} if parts else {}
+        for place in chunk:
+            head = heads.get(place.subject_id)
+            if head is not None and head.record.revision == place.revision:
+                yield from _verify(asked[place], head, place, bodies.get(place.row_id))
+
+
+def _verify(asked: Mapping[int, Ready], head: Head, place: _Place, body: bytes | None) -> Iterator[Match]:
+    alert = head.alert
+    if not place.part:
+        yield from _matching(asked, head, alert.items, facts(alert), None)
+    elif body is not None and alert.handling.tlp != TLP_RED and _is_cited(head, body):
         listed = part_of(body)
-        yield from _matching(asked, head_id, alert, listed.items, item_facts(listed.items), listed.index)
+        yield from _matching(asked, head, listed.items, item_facts(listed.items), listed.index)
+
+
+def _is_cited(head: Head, body: bytes) -> bool:
+    return hashlib.sha256(body).digest() in head.record.part_digests
 
 
 def _matching(
-    asked: Sequence[tuple[int, Ready]],
-    head_id: int,
-    alert: DiversionAlert,
+    asked: Mapping[int, Ready],
+    head: Head,
     items: Sequence[Item],
     found: Iterator[Fact],
     part: int | None,
 ) -> Iterator[Match]:
     by_form: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for position, ready in asked:
+    for position, ready in asked.items():
         for form in ready.forms:
             by_form[ready.term.kind][form].append(position)
     for kind, value, place in found:
@@ -181,8 +225,8 @@ def _matching(
             continue
         wanted = by_form[kind]
         for position in sorted({one for form in NORMAL_FORMS[kind](value) for one in wanted.get(form, ())}):
-            yield Match(position, head_id, alert, items, kind, value, place, part)
+            yield Match(position, head.row_id, head.record, head.alert, items, kind, value, place, part)
 
 
-def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
     return (values[i : i + _CHUNK] for i in range(0, len(values), _CHUNK))

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from node.alerts.indicators import path_of
-from node.alerts.queries import EVERYBODY, AlertRecord, records_of
-from node.screening.candidates import MAX_PER_TERM, Match, find
+from node.alerts.queries import EVERYBODY
+from node.alerts.records import AlertRecord
+from node.screening.candidates import MAX_PER_TERM, Match, Reader, find
 from node.screening.strength import Judgement, judge
 from node.screening.terms import Ready, Term, make_ready
 
@@ -88,15 +89,14 @@ def screen(
             ready.append((position, made))
         else:
             not_searched.append(NotSearched(position, made))
-    found = find(conn, ready, now_ms, reader_roles)
+    found = find(conn, ready, Reader(now_ms, reader_roles, doubted_origins))
     judged: dict[tuple[int, int, str], tuple[Match, Judgement]] = {}
     for match in found.matches:
         judgement = judge(terms[match.term], match)
         thing = (match.term, match.name_id, _thing(match))
         if judgement is not None and (thing not in judged or judged[thing][1].strength < judgement.strength):
             judged[thing] = (match, judgement)
-    records = records_of(conn, {match.name_id for match, _ in judged.values()}, now_ms, doubted_origins)
-    hits = [_hit(match, judgement, records[match.name_id]) for match, judgement in judged.values()]
+    hits = [_hit(match, judgement) for match, judgement in judged.values()]
     hits.sort(key=_strongest_first)
     not_searched += [
         NotSearched(
@@ -107,7 +107,7 @@ def screen(
     return Screening(tuple(hits), tuple(not_searched))
 
 
-def _hit(match: Match, judgement: Judgement, record: AlertRecord) -> Hit:
+def _hit(match: Match, judgement: Judgement) -> Hit:
     path = path_of(match.place)
     if match.part is not None:
         path = f"list_parts[{match.part}].{path}"
@@ -117,7 +117,7 @@ def _hit(match: Match, judgement: Judgement, record: AlertRecord) -> Hit:
         match.kind,
         path,
         match.value,
-        record,
+        match.record,
         f"{judgement.explanation}.",
         tuple(judgement.weaknesses),
     )

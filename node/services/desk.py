@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import grpc
 from dief.v1 import codes_pb2, desk_pb2, desk_pb2_grpc, federation_pb2, handling_pb2, roster_pb2
 from google.protobuf.message import Message
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from node import audit
 from node.alerts import queries
+from node.alerts.records import AlertRecord
 from node.alerts.states import uuid_of
 from node.federation.intake import PEER
 from node.federation.receipts import IN
@@ -20,12 +21,11 @@ from node.identity.spiffe import Kind, SpiffeId
 from node.ledger import logs
 from node.ledger.merkle import leaf_hash
 from node.ledger.state import LogState, entry_id
-from node.ledger.storing import ENTRY, ERASURE_TABLE
+from node.ledger.storing import ERASURE_TABLE
 from node.ops.clock import now_ms, to_timestamp
-from node.ops.errors import DiefError
 from node.release import ReleaseDesk
 from node.screening import Term, screen
-from node.services import drafts, errors, hits
+from node.services import calls, drafts, errors, hits
 from node.services.guard import NationalGuard
 from node.store.engine import Store
 from node.store.tables import table
@@ -43,6 +43,10 @@ APPROVERS = frozenset({Kind.APPROVER})
 ROLES = frozenset({int(handling_pb2.READER_ROLE_UNSPECIFIED)})
 """Reader roles of everyone here until rights by role exist: the law-enforcement part stays closed to all."""
 STALE_AFTER_MS = 2 * 3_600_000
+_COPIES = select(
+    logs.LOG.c.origin, logs.LOG.c.state, logs.LOG.c.size, logs.LOG.c.checkpoint_size, logs.LOG.c.verified_ms
+).where(logs.LOG.c.own.is_(False))
+_CONTACTED = select(PEER.c.state).where(PEER.c.last_contact_ms > bindparam("since_ms"))
 
 
 class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
@@ -64,12 +68,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
         kinds: Collection[Kind],
         work: Callable[[Request, SpiffeId], Awaitable[Answer]],
     ) -> Answer:
-        try:
-            caller = self._guard.caller(context, kinds)
-            errors.validate(request)
-            return await work(request, caller)
-        except DiefError as error:
-            await errors.abort(context, error)
+        return await calls.answer(request, context, lambda: self._guard.caller(context, kinds), work)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -93,7 +92,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
                     purpose=handling_pb2.Purpose.Name(asked.purpose),
                     detail={"revision": record.revision},
                 )
-                return next(iter(_views(conn, [record])))
+                return next(iter(_views([record])))
 
             return desk_pb2.GetAlertViewResponse(alert=await self._store.run_write(read))
 
@@ -125,7 +124,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
                     },
                 )
                 return desk_pb2.ListAlertsResponse(
-                    alerts=_views(conn, page.records), next_page_token=page.next_page_token
+                    alerts=_views(page.records), next_page_token=page.next_page_token
                 )
 
             return await self._store.run_write(read)
@@ -144,7 +143,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
                     origins_not_current=self._not_current(conn),
                     screened_at=to_timestamp(moment),
                 )
-                views = list(_views(conn, [hit.record for hit in found.hits]))
+                views = list(_views([hit.record for hit in found.hits]))
                 for hit, view in zip(found.hits, views, strict=True):
                     answer.hits.add(
                         term=hit.term,
@@ -177,9 +176,20 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
         self, request: desk_pb2.ListReceiptsRequest, context: Context
     ) -> desk_pb2.ListReceiptsResponse:
         async def work(
-            asked: desk_pb2.ListReceiptsRequest, _caller: SpiffeId
+            asked: desk_pb2.ListReceiptsRequest, caller: SpiffeId
         ) -> desk_pb2.ListReceiptsResponse:
-            return await self._store.run_read(lambda conn: _receipts(conn, asked.alert, self._state))
+            def read(conn: Connection) -> desk_pb2.ListReceiptsResponse:
+                answer = _receipts(conn, asked.alert, self._state)
+                audit.record(
+                    conn,
+                    actor=str(caller),
+                    action=audit.AuditAction.LISTED,
+                    subject=asked.alert,
+                    detail={"receipts": len(answer.rows)},
+                )
+                return answer
+
+            return await self._store.run_write(read)
 
         return await self._call(request, context, READERS, work)
 
@@ -201,7 +211,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
                     conn, answer.hit.alert, now_ms(), reader_roles=ROLES, doubted_origins=self._doubted()
                 )
                 if record is not None and record.alert is not None:
-                    answer.alert.CopyFrom(next(iter(_views(conn, [record]))))
+                    answer.alert.CopyFrom(next(iter(_views([record]))))
                 return answer
 
             return await self._store.run_write(read)
@@ -288,44 +298,34 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
         stale: set[str] = set()
         seen: set[str] = set()
         moment = now_ms()
-        for held in logs.load_all(conn, own=False):
+        for held in conn.execute(_COPIES):
             seen.add(held.origin)
             behind = held.size < held.checkpoint_size or moment - held.verified_ms > STALE_AFTER_MS
             if behind or held.state not in (LogState.LIVE, LogState.CLOSED):
                 stale.add(held.origin)
         unheard = {code for code in state.admitted if code not in seen and code != self._state}
-        contacted = set(
-            conn.execute(
-                select(PEER.c.state).where(PEER.c.last_contact_ms > moment - STALE_AFTER_MS)
-            ).scalars()
-        )
+        contacted = set(conn.execute(_CONTACTED, {"since_ms": moment - STALE_AFTER_MS}).scalars())
         return sorted(stale | (unheard - contacted))
 
 
-def _views(conn: Connection, records: Iterable[queries.AlertRecord]) -> Iterable[desk_pb2.AlertView]:
-    held: dict[int, logs.HeldLog] = {}
+def _views(records: Iterable[AlertRecord]) -> Iterable[desk_pb2.AlertView]:
     for record in records:
-        if record.log_pk not in held:
-            held[record.log_pk] = logs.load_pk(conn, record.log_pk)
-        log = held[record.log_pk]
-        header = conn.execute(select(ENTRY.c.header).where(ENTRY.c.id == record.entry_id)).scalar_one()
         view = desk_pb2.AlertView(
             name=record.name,
             revision=record.revision,
             origin=record.origin,
             standing=desk_pb2.AlertStanding.ValueType(record.standing),
+            alert=record.alert,
             proof=desk_pb2.AlertProof(
-                log_id=log.log_id,
+                log_id=record.log_id,
                 seq=record.seq,
-                leaf_hash=leaf_hash(header),
-                checkpoint_size=log.checkpoint_size,
-                checkpoint_time=to_timestamp(log.checkpoint_ms),
+                leaf_hash=leaf_hash(record.header),
+                checkpoint_size=record.checkpoint_size,
+                checkpoint_time=to_timestamp(record.checkpoint_ms),
             ),
             committed_at=to_timestamp(record.committed_ms),
             received_at=to_timestamp(record.received_ms),
         )
-        if record.alert is not None:
-            view.alert.CopyFrom(record.alert)
         yield view
 
 
