@@ -20,7 +20,7 @@ from registry_adapters.errors import MappingError
 from registry_adapters.mapping.conditions import Condition
 from registry_adapters.mapping.part import Part
 from registry_adapters.mapping.toml_lines import key_lines, line_of
-from registry_adapters.sources.file_settings import CsvSettings
+from registry_adapters.sources.file_settings import CsvSettings, JsonlSettings, SpreadsheetSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
 Lines = dict[tuple[str | int, ...], int]
@@ -41,7 +41,7 @@ IndicatorName = Literal[
 """Names of dief.v1.IndicatorKind without their prefix."""
 
 
-FileSettings = CsvSettings
+FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings
 SourceSettings = SqlSettings | FileSettings
 
 

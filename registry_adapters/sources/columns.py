@@ -15,6 +15,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from registry_adapters.errors import FieldFault, SchemaDriftError
@@ -115,9 +116,14 @@ def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
 
 
 def powers_of_ten(values: Mapping[str, Any], identifiers: Collection[str]) -> Iterator[FieldFault]:
-    """Faults of texts like "1.2E+46" where a number or mark should stand."""
+    """Faults of "1.2E+46", as text or number, where a number or mark should stand."""
     for column in sorted(identifiers):
         value = values.get(column)
-        if isinstance(value, str) and _POWER.fullmatch(value):
-            words = "A spreadsheet program has written this number in powers of ten: its digits are lost."
-            yield FieldFault("", column, "SPREADSHEET_DOUBTFUL", words)
+        if isinstance(value, Decimal):
+            exponent = value.as_tuple().exponent
+            spoiled = not isinstance(exponent, int) or exponent > 0
+        else:
+            spoiled = isinstance(value, str) and _POWER.fullmatch(value) is not None
+        if spoiled:
+            words = "A program has written this number in powers of ten: its digits are lost."
+            yield FieldFault("", column, "POWER_OF_TEN", words)

@@ -9,7 +9,9 @@ from registry_adapters.mapping.rows import Mapping
 from registry_adapters.mapping.uses import uses
 from registry_adapters.source import Source
 from registry_adapters.sources.csv_files import CsvSource
-from registry_adapters.sources.file_settings import CsvSettings
+from registry_adapters.sources.file_settings import CsvSettings, JsonlSettings, SpreadsheetSettings
+from registry_adapters.sources.jsonl import JsonlSource
+from registry_adapters.sources.spreadsheet import SpreadsheetSource
 from registry_adapters.sources.sql import SqlSource
 
 
@@ -47,3 +49,7 @@ def _open_files(settings: FileSettings, mapping: Mapping) -> Source:
     match settings:
         case CsvSettings():
             return CsvSource(settings, mapping.home, needed, used.identifiers)
+        case JsonlSettings():
+            return JsonlSource(settings, mapping.home, needed, used.identifiers)
+        case SpreadsheetSettings():
+            return SpreadsheetSource(settings, mapping.home, needed, used)
