@@ -10,9 +10,12 @@ from registry_adapters.client import RegistryClient, connect
 from registry_adapters.errors import AdapterError
 from registry_adapters.mapping.rows import Mapping
 from registry_adapters.runner import Report, Runner
+from registry_adapters.sink import Sink
+from registry_adapters.sinks.opening import open_sink
 from registry_adapters.source import Cursor, Milestone, Row, Source
 from registry_adapters.sources.opening import open_source
 from registry_adapters.state import State
+from registry_adapters.write_back import Told, WriteBack
 
 __all__ = [
     "AdapterError",
@@ -23,8 +26,12 @@ __all__ = [
     "Report",
     "Row",
     "Runner",
+    "Sink",
     "Source",
     "State",
+    "Told",
+    "WriteBack",
     "connect",
+    "open_sink",
     "open_source",
 ]

@@ -71,6 +71,12 @@ class RegistryClient:
         request = registry_pb2.GetCursorRequest(stream=stream)
         return bytes(self._call(self._stub.GetCursor, request).cursor)
 
+    def cursor_and_time(self, stream: str) -> tuple[bytes, str]:
+        """The cursor that the node holds, and when it was stored (ISO 8601 UTC); both empty where it has none."""
+        answer = self._call(self._stub.GetCursor, registry_pb2.GetCursorRequest(stream=stream))
+        stored = answer.stored_at.ToJsonString() if answer.HasField("stored_at") else ""
+        return bytes(answer.cursor), stored
+
     def submit(
         self, stream: str, records: Sequence[registry_pb2.RegistryRecord], cursor: bytes
     ) -> list[registry_pb2.RecordOutcome]:

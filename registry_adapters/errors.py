@@ -51,6 +51,12 @@ class SchemaDriftError(SourceError):
     default_reason: ClassVar[str] = "SCHEMA_DRIFT"
 
 
+class SinkError(AdapterError):
+    """The place that the registry offered for hits and outcomes does not take them."""
+
+    default_reason: ClassVar[str] = "SINK_REFUSED"
+
+
 class CursorError(AdapterError):
     """The stored cursor is not of this source or of a newer version."""
 

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -165,6 +166,9 @@ class Runner:
             if self._client.stop.is_set():
                 break
         report.seconds = time.monotonic() - begun
+        self._state.set_fact(
+            "last_run", json.dumps({"ended_ms": time.time_ns() // 1_000_000, **report.as_dict()})
+        )
         return report
 
     def follow(self, every: float, told: Callable[[Report | AdapterError], None]) -> None:
@@ -177,7 +181,8 @@ class Runner:
         failures = 0
         while not self._client.stop.is_set():
             try:
-                told(self.run_once())
+                if not self._state.paused:
+                    told(self.run_once())
                 failures = 0
             except AdapterError as error:
                 if self._client.stop.is_set():

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
     hash BLOB, faults TEXT NOT NULL, columns TEXT NOT NULL, raw TEXT NOT NULL, deleted INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, times INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS told (notice TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _KEEP = """
@@ -107,9 +109,10 @@ class Refusal:
 class State(AbstractContextManager["State"]):
     """The folder of one stream, open and locked."""
 
-    def __init__(self, database: sqlite3.Connection, lock: IO[bytes]) -> None:
+    def __init__(self, database: sqlite3.Connection, lock: IO[bytes] | None, file: Path) -> None:
         self._db = database
         self._lock = lock
+        self._file = file
 
     @classmethod
     def open(cls, folder: Path, stream: str) -> State:
@@ -133,20 +136,59 @@ class State(AbstractContextManager["State"]):
                 "Stop it, or wait for its end.",
             ) from None
         try:
-            database = sqlite3.connect(folder / f"{stream}.db", isolation_level=None)
-            database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA busy_timeout = {_BUSY_MS}; {_TABLES}")
+            file = folder / f"{stream}.db"
+            database = _connected(file)
+            database.executescript(f"PRAGMA journal_mode = WAL; {_TABLES}")
         except sqlite3.Error as error:
             lock.close()
             raise StateError(
                 f"The adapter's folder cannot be used: {error.__class__.__name__}.", mend
             ) from None
-        return cls(database, lock)
+        return cls(database, lock, file)
+
+    @classmethod
+    def look(cls, folder: Path, stream: str) -> State | None:
+        """The folder for reading, beside an adapter that runs; None where no adapter has run yet.
+
+        Raises:
+            StateError: It cannot be read.
+        """
+        file = folder / f"{stream}.db"
+        if not file.is_file():
+            return None
+        try:
+            database = _connected(file)
+            database.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise StateError(
+                f"The adapter's folder cannot be read: {error.__class__.__name__}.",
+                "Run this as the account that the adapter runs as.",
+            ) from None
+        return cls(database, None, file)
+
+    def companion(self) -> State:
+        """The same folder for another thread of this process."""
+        return State(_connected(self._file), None, self._file)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator has paused the stream: a file beside the database says so, whoever runs."""
+        return self._file.with_suffix(".paused").exists()
+
+    def pause(self) -> None:
+        """Let no further run begin, until `resume`."""
+        self._file.with_suffix(".paused").touch()
+
+    def resume(self) -> None:
+        """Let runs begin again."""
+        self._file.with_suffix(".paused").unlink(missing_ok=True)
 
     def known(self, keys: Sequence[str]) -> dict[str, Sent]:
         """What was sent for these keys; keys never sent are left out."""
@@ -237,6 +279,22 @@ class State(AbstractContextManager["State"]):
         """Keep a small fact."""
         self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
+    def was_told(self, notice: str) -> bool:
+        """Whether an outcome was written to the registry."""
+        return self._db.execute("SELECT 1 FROM told WHERE notice = ?", (notice,)).fetchone() is not None
+
+    def note_told(self, notices: Iterable[str]) -> None:
+        """Note that outcomes were written to the registry."""
+        now = time.time_ns() // 1_000_000
+        with _transaction(self._db):
+            self._db.executemany(
+                "INSERT OR IGNORE INTO told VALUES (?, ?)", [(notice, now) for notice in notices]
+            )
+
+    def forget_told_before(self, moment: datetime) -> None:
+        """Forget outcomes that are not asked for again."""
+        self._db.execute("DELETE FROM told WHERE at_ms < ?", (int(moment.timestamp() * 1000),))
+
     def quarantined(self, ids: Sequence[int] = (), after: int = 0) -> Iterator[Quarantined]:
         """Entries of the quarantine, oldest first.
 
@@ -278,6 +336,12 @@ class State(AbstractContextManager["State"]):
     def _keep(self, refusals: Iterable[Refusal]) -> None:
         now = time.time_ns() // 1_000_000
         self._db.executemany(_KEEP, [_entry(refusal, now) for refusal in refusals])
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, isolation_level=None)
+    database.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    return database
 
 
 def _entry(refusal: Refusal, now: int) -> tuple[Any, ...]:

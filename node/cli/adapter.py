@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -23,7 +24,7 @@ from node.cli.output import emit, emit_one, guarded
 from node.ops.errors import DiefError
 
 if TYPE_CHECKING:
-    from registry_adapters import AdapterError, Mapping, RegistryClient, Report, State
+    from registry_adapters import AdapterError, Mapping, RegistryClient, Report, Sink, State, Told
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,7 +127,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run an adapter."""
-    from registry_adapters import AdapterError, Runner, open_source
+    from registry_adapters import AdapterError, Runner, Told, WriteBack, open_sink, open_source
 
     seconds = None if every is None or once else _seconds(every)
     loaded = _load(mapping)
@@ -145,19 +146,138 @@ def run(
             lambda report: moved(report.read, f"{report.accepted} sent"),
             accept_vanished=accept_vanished,
         )
+        sink = open_sink(loaded)
+        settings = loaded.file.write_back
         if seconds is None:
+            if held.paused:
+                raise DiefError(
+                    "The stream is paused.", f"Run `dief adapter resume {mapping}`.", reason="PAUSED"
+                )
             _tell(runner.run_once(), as_json=as_json)
+            if sink is not None and settings is not None:
+                told_back(
+                    WriteBack(loaded.stream, sink, settings.tell, client, held).round(), as_json=as_json
+                )
             return
 
-        def told(outcome: Report | AdapterError) -> None:
-            if not isinstance(outcome, AdapterError):
+        def told(outcome: Report | Told | AdapterError) -> None:
+            if isinstance(outcome, Told):
+                told_back(outcome, as_json=as_json)
+            elif not isinstance(outcome, AdapterError):
                 _tell(outcome, as_json=as_json)
             elif as_json:
                 typer.echo(json.dumps({"error": outcome.reason, "diagnosis": outcome.diagnosis}))
             else:
                 typer.secho(f"error: {outcome.diagnosis}\nmend:  {outcome.mend}", fg="red", err=True)
 
-        runner.follow(seconds, told)
+        with _telling(loaded, sink, client, held, told):
+            runner.follow(seconds, told)
+
+
+@contextmanager
+def _telling(
+    loaded: Mapping,
+    sink: Sink | None,
+    client: RegistryClient,
+    held: State,
+    told: Callable[[Told | AdapterError], None],
+) -> Iterator[None]:
+    """Tell the registry in a thread of its own, so that neither way waits for the other (I12)."""
+    from registry_adapters import WriteBack
+
+    settings = loaded.file.write_back
+    if sink is None or settings is None:
+        yield
+        return
+
+    def tell() -> None:
+        with held.companion() as state:
+            WriteBack(loaded.stream, sink, settings.tell, client, state).follow(settings.every, told)
+
+    thread = threading.Thread(target=tell, name="write-back")
+    thread.start()
+    try:
+        yield
+    finally:
+        client.stop.set()
+        thread.join()
+
+
+def told_back(told: Told, *, as_json: bool) -> None:
+    """Print what the registry was told."""
+    if as_json:
+        typer.echo(json.dumps({"told": asdict(told)}))
+    elif told.hits or told.outcomes:
+        typer.echo(f"told the registry: hits {told.hits}  outcomes {told.outcomes}  waiting {told.waiting}")
+
+
+@app.command(
+    help="How the stream stands: last run, cursor, quarantine, hits that wait.\n\n"
+    "Example: dief adapter status seizures.toml"
+)
+@guarded
+@adapted
+def status(
+    mapping: MappingFile,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="From the adapter's folder only; do not ask the node.")
+    ] = False,
+    state: StateFolder = None,
+    config: Config = None,
+    node: Node = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a stream stands."""
+    from registry_adapters import State
+    from registry_adapters import status as standing
+
+    loaded = _load(mapping)
+    with ExitStack() as open_things:
+        client = (
+            None
+            if offline
+            else open_things.enter_context(_node(config, node, ca, cert, key, threading.Event()))
+        )
+        held = State.look(state or loaded.home / loaded.file.state, loaded.stream)
+        if held is not None:
+            open_things.enter_context(held)
+        found = standing.status(loaded, held, client)
+    if not as_json:
+        found["last_run"] = "  ".join(f"{name} {value}" for name, value in found["last_run"].items())
+    emit_one(found, as_json=as_json)
+
+
+@app.command(
+    help="Let no further run of the stream begin; a run under way ends.\n\nExample: dief adapter pause seizures.toml"
+)
+@guarded
+@adapted
+def pause(mapping: MappingFile, state: StateFolder = None) -> None:
+    """Pause a stream."""
+    _paused(mapping, state, pause=True)
+
+
+@app.command(help="Let runs of the stream begin again.\n\nExample: dief adapter resume seizures.toml")
+@guarded
+@adapted
+def resume(mapping: MappingFile, state: StateFolder = None) -> None:
+    """Resume a stream."""
+    _paused(mapping, state, pause=False)
+
+
+def _paused(mapping: Path, state: Path | None, *, pause: bool) -> None:
+    from registry_adapters import State
+
+    loaded = _load(mapping)
+    held = State.look(state or loaded.home / loaded.file.state, loaded.stream)
+    if held is None:
+        raise DiefError("No adapter has run on this folder yet.", "Check --state.", reason="USAGE")
+    with held:
+        (held.pause if pause else held.resume)()
+    typer.echo("Paused: no run begins until `dief adapter resume`." if pause else "Runs begin again.")
 
 
 @quarantine_app.command("list", help="Rows in quarantine with their reasons.")

@@ -20,6 +20,7 @@ from registry_adapters.errors import MappingError
 from registry_adapters.mapping.conditions import Condition
 from registry_adapters.mapping.part import Part
 from registry_adapters.mapping.toml_lines import key_lines, line_of
+from registry_adapters.sinks.settings import FileSinkSettings, HttpSinkSettings, SqlSinkSettings
 from registry_adapters.sources.file_settings import CsvSettings, JsonlSettings, SpreadsheetSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
@@ -41,6 +42,7 @@ IndicatorName = Literal[
 """Names of dief.v1.IndicatorKind without their prefix."""
 
 
+WriteBackSettings = SqlSinkSettings | FileSinkSettings | HttpSinkSettings
 FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings
 SourceSettings = SqlSettings | FileSettings
 
@@ -160,6 +162,7 @@ class MappingFile(Part):
     )
     select: Select | None = None
     watch: WatchRule | None = None
+    write_back: Annotated[WriteBackSettings, Field(discriminator="kind")] | None = None
     expiry: Expiry | None = None
     clean: Clean = Clean()
     constants: dict[str, Any] = Field(default_factory=dict)
@@ -234,7 +237,7 @@ def load_file(path: Path) -> tuple[MappingFile, Problems]:
     except ValidationError as error:
         for found in error.errors(include_input=False, include_url=False):
             where = found["loc"]
-            if where[:1] == ("source",):
+            if where[:1] in (("source",), ("write_back",)):
                 where = (*where[:1], *where[2:])  # without the kind, which pydantic puts in
             problems.add(where, _words(where, found["type"], found["msg"]))
     problems.raise_if_any()
@@ -253,6 +256,7 @@ def _near(where: tuple[str | int, ...]) -> str:
         "source": (*get_args(SourceSettings), ChangesSettings),
         "lookup": (LookupSettings,),
         "select": (Select, Condition),
+        "write_back": get_args(WriteBackSettings),
         "watch": (WatchRule, TermRule, Condition),
         "field": (FieldRule, Condition),
         "each": (EachRule, FieldRule, Condition),

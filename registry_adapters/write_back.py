@@ -1,0 +1,135 @@
+"""Telling the registry: hits and outcomes from the node to the sink, each at least once, never in the way of rows.
+
+Rules:
+- A hit is acknowledged to the node after the sink has it; a kill between the two tells it again under the same id.
+- Outcomes are asked for from the last moment told, less an overlap; which were told stands in the adapter's folder.
+- A sink that fails costs this round only: rows go on, and the same notices come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from registry_adapters.client import RegistryClient
+from registry_adapters.errors import AdapterError
+from registry_adapters.notice import Notice, of_hit, of_standing
+from registry_adapters.sink import Sink
+from registry_adapters.state import State
+
+HITS_AT_ONCE: Final = 200
+_OVERLAP: Final = timedelta(minutes=5)
+_LONGEST_WAIT: Final = 60.0
+_SINCE: Final = "told_since"
+
+
+@dataclass(slots=True)
+class Told:
+    """What a round told.
+
+    Attributes:
+        hits: Hits, clearances and decisions written.
+        outcomes: Outcomes written.
+        waiting: Hits that still wait.
+    """
+
+    hits: int = 0
+    outcomes: int = 0
+    waiting: int = 0
+
+
+class WriteBack:
+    """Tells one stream's registry.
+
+    Args:
+        stream: Name of the stream.
+        sink: Where to.
+        tell: Kinds of notices that are wanted.
+        client: The node.
+        state: The adapter's folder.
+    """
+
+    def __init__(
+        self, stream: str, sink: Sink, tell: Sequence[str], client: RegistryClient, state: State
+    ) -> None:
+        self._stream = stream
+        self._sink = sink
+        self._tell = frozenset(tell)
+        self._client = client
+        self._state = state
+
+    def round(self) -> Told:
+        """Tell everything that waits.
+
+        Raises:
+            SinkError: The sink failed; what it has is acknowledged, the rest comes again.
+            NodeError: The node is away.
+        """
+        told = Told()
+        while not self._client.stop.is_set():
+            hits, told.waiting = self._client.hits(self._stream, HITS_AT_ONCE)
+            if not hits:
+                break
+            wanted = [notice for notice in map(of_hit, hits) if notice.kind in self._tell]
+            if wanted:
+                self._sink.write(wanted)
+            self._client.acknowledge(self._stream, hits)
+            told.hits += len(wanted)
+        if "OUTCOME" in self._tell:
+            told.outcomes = self._outcomes()
+        return told
+
+    def follow(self, every: float, told: Callable[[Told | AdapterError], None]) -> None:
+        """Round after round until the client's stop event is set; a failure waits for a later round.
+
+        Args:
+            every: Seconds between rounds; after a failure the wait grows up to a minute.
+            told: Called with what a round told, if anything, and with each failure.
+        """
+        failures = 0
+        while not self._client.stop.is_set():
+            try:
+                done = self.round()
+                failures = 0
+                if done.hits or done.outcomes:
+                    told(done)
+            except AdapterError as error:
+                if self._client.stop.is_set():
+                    return
+                failures += 1
+                told(error)
+            self._client.stop.wait(min(every * 2.0**failures, max(every, _LONGEST_WAIT)))
+
+    def _outcomes(self) -> int:
+        held = self._state.fact(_SINCE)
+        since = datetime.fromisoformat(held) if held else None
+        newest = since
+        count = 0
+        for notices, moment in self._fresh(since):
+            self._sink.write(notices)
+            self._state.note_told(notice.notice for notice in notices)
+            newest = moment if newest is None else max(newest, moment)
+            count += len(notices)
+        if newest is not None and newest != since:
+            self._state.set_fact(_SINCE, newest.isoformat())
+            self._state.forget_told_before(newest - 2 * _OVERLAP)
+        return count
+
+    def _fresh(self, since: datetime | None) -> Iterator[tuple[list[Notice], datetime]]:
+        """Outcomes that were not told yet, with the newest moment among them, some at a time."""
+        asked = None if since is None else since - _OVERLAP
+        batch: list[Notice] = []
+        newest = datetime.fromtimestamp(0, UTC)
+        for standing in self._client.standings(self._stream, asked):
+            notice = of_standing(standing)
+            if self._state.was_told(notice.notice):
+                continue
+            batch.append(notice)
+            newest = max(newest, standing.changed_at.ToDatetime(UTC))
+            if len(batch) >= HITS_AT_ONCE:
+                yield batch, newest
+                batch = []
+        if batch:
+            yield batch, newest
