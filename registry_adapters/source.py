@@ -25,9 +25,9 @@ CURSOR_VERSION: Final = 1
 MAX_CURSOR_BYTES: Final = 65536
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take twice as long to make one for each row
 class Cursor:
-    """Where a source stands; the node keeps it, opaque, beside the records that lie before it.
+    """Where a source stands; the node keeps it, opaque, beside the records that lie before it. Nobody changes it.
 
     Attributes:
         kind: Kind of the source that wrote it, for example "sql".
@@ -86,9 +86,9 @@ class Cursor:
         return cls(kind, state)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as Cursor
 class Row:
-    """One row of a registry.
+    """One row of a registry. Nobody changes it.
 
     Attributes:
         key: The registry's own key; None where the row has none that can be read.

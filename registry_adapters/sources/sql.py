@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ from registry_adapters.sources.sql_rows import KIND, RowMaker
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 from registry_adapters.sources.sql_watermark import Watermark
 
+Parts = Generator[Row | Milestone, None, dict[str, Any]]
 MAX_ASKED: Final = 256
 _BESIDE: Final = ("types", "compared", "comparing")
 
@@ -87,11 +88,7 @@ class SqlSource:
         state = dict(cursor.state) if cursor else {}
         self._look(state)
         try:
-            last = state
-            for part in self._current(state):
-                if isinstance(part, Milestone):
-                    last = dict(part.cursor.state)
-                yield part
+            last = yield from self._current(state)
             if self._is_due(last):
                 yield from self._comparison().read(last)
         except RefusedError:
@@ -133,49 +130,51 @@ class SqlSource:
         """Close all connections."""
         self._database.close()
 
-    def _current(self, state: dict[str, Any]) -> Iterator[Row | Milestone]:
-        """What is new; the last part is a milestone, except where nothing was ever read."""
+    def _current(self, state: dict[str, Any]) -> Parts:
+        """What is new; returns the state behind it."""
         if self._entries is not None:
-            yield from self._by_changes(state, self._entries)
-            return
+            return (yield from self._by_changes(state, self._entries))
         yield from self._without_order(state)
         if self._settings.watermark:
-            yield from self._by_watermark(state)
-        else:
-            yield from self._complete_pass(state, _beside(state))
+            return (yield from self._by_watermark(state))
+        return (yield from self._complete_pass(state, _beside(state)))
 
-    def _by_watermark(self, state: dict[str, Any]) -> Iterator[Row | Milestone]:
+    def _by_watermark(self, state: dict[str, Any]) -> Parts:
         beside = _beside(state)
         watermark = self._watermark(self._relation, self._order)
         for stretch in watermark.stretches(state):
             shared = {**beside, **stretch.state}
             order = self._order if stretch.moves else None
             yield from self._maker.rows(stretch.rows, shared, order, stretch.place)
-        yield Milestone(Cursor(KIND, {**beside, **watermark.state}))
+        last = {**beside, **watermark.state}
+        yield Milestone(Cursor(KIND, last))
+        return last
 
-    def _by_changes(self, state: dict[str, Any], entries: Relation) -> Iterator[Row | Milestone]:
+    def _by_changes(self, state: dict[str, Any], entries: Relation) -> Parts:
         settings = self._settings.changes
         assert settings is not None
-        order = tuple(dict.fromkeys((settings.order, *settings.key)))
-        changes = Changes(
-            self._relation, entries, settings, self._maker, self._watermark(entries, order), self._clock
-        )
         entries.look()
+        order = tuple(dict.fromkeys((settings.order, *settings.key)))
+        watermark = self._watermark(entries, order)
+        changes = Changes(self._relation, entries, settings, self._maker, watermark, self._clock)
         beside = _beside(state)
         position = state.get("changes")
         if position is None or "scan" in state:
             position = position or changes.begin()
-            yield from self._without_order({**state, "changes": position, "scan": state.get("scan", "")})
-            yield from self._complete_pass(state, {**beside, "changes": position})
-        yield from changes.read(position, beside)
+            kept = {**beside, "changes": position}
+            begun = {**kept, "scan": str(state.get("scan") or uuid4().hex), "after": state.get("after")}
+            yield from self._without_order(begun)
+            yield from self._complete_pass(begun, kept)
+        return (yield from changes.read(position, beside))
 
-    def _complete_pass(self, state: dict[str, Any], kept: dict[str, Any]) -> Iterator[Row | Milestone]:
+    def _complete_pass(self, state: dict[str, Any], kept: dict[str, Any]) -> Parts:
         scan = str(state.get("scan") or uuid4().hex)
         key = self._settings.key
         shared = {**kept, "scan": scan}
         for chunk in self._relation.ordered(key, state.get("after")):
             yield from self._maker.rows(chunk, shared, key, scan=scan)
         yield Milestone(Cursor(KIND, kept), completed_scan=scan)
+        return kept
 
     def _without_order(self, state: dict[str, Any]) -> Iterator[Row]:
         """Rows that no order can reach because their key or watermark is null."""

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from registry_adapters.sources.sql_rows import RowMaker
 from registry_adapters.sources.sql_settings import ChangesSettings
 from registry_adapters.sources.sql_watermark import Watermark
 
+Position = Generator[Row | Milestone, None, dict[str, Any]]
 _LOOKED_BACK: Final = 5000
 _RANGES_AT_ONCE: Final = 50
 
@@ -73,7 +74,7 @@ class Changes:
         gaps.read(sorted(numbers), self._clock())
         return gaps.state()
 
-    def read(self, held: dict[str, Any], other: dict[str, Any]) -> Iterator[Row | Milestone]:
+    def read(self, held: dict[str, Any], other: dict[str, Any]) -> Position:
         """Rows of the keys that entries name, from a position on.
 
         Args:
@@ -81,20 +82,21 @@ class Changes:
             other: The rest of the cursor's state.
 
         Returns:
-            Rows and milestones; the last milestone carries the position for the next run.
+            Rows and milestones; at the end the cursor's state for the next run, which the last milestone carries.
         """
         if held.get("empty"):
             first = self._entries.largest(self._settings.order, 1)
-            if not first:
-                yield Milestone(self._cursor(held, other))
-                return
-            held = {} if _whole(first[0]) is None else Gaps().state()
+            if first:
+                held = {} if _whole(first[0]) is None else Gaps().state()
         if "largest" in held:
-            yield from self._by_number(held, other)
-        else:
-            yield from self._by_moment(held, other)
+            held = yield from self._by_number(held, other)
+        elif not held.get("empty"):
+            held = yield from self._by_moment(held, other)
+        last = self._cursor(held, other)
+        yield Milestone(last)
+        return dict(last.state)
 
-    def _by_number(self, held: dict[str, Any], other: dict[str, Any]) -> Iterator[Row | Milestone]:
+    def _by_number(self, held: dict[str, Any], other: dict[str, Any]) -> Position:
         gaps = Gaps(held["largest"], held["missing"])
         now = self._clock()
         gaps.forget(now - self._settings.gap_seconds)
@@ -104,7 +106,7 @@ class Changes:
                 numbers = [_whole(entry[0]) for entry in chunk]
                 gaps.read([number for number in numbers if number is not None], now)
                 yield Milestone(self._cursor(gaps.state(), other))
-        yield Milestone(self._cursor(gaps.state(), other))
+        return gaps.state()
 
     def _where(
         self, gaps: Gaps
@@ -123,7 +125,7 @@ class Changes:
             yield within, None
         yield None, None if largest is None else [largest]
 
-    def _by_moment(self, held: dict[str, Any], other: dict[str, Any]) -> Iterator[Row | Milestone]:
+    def _by_moment(self, held: dict[str, Any], other: dict[str, Any]) -> Position:
         pick = self._entries.picker(self._columns)
         done = held
         for stretch in self._watermark.stretches(held):
@@ -131,7 +133,7 @@ class Changes:
             place = self._watermark.place_of(stretch.rows[-1]) if stretch.moves else stretch.place
             done = {**stretch.state, "after": place}
             yield Milestone(self._cursor(done, other))
-        yield Milestone(self._cursor(self._watermark.state, other))
+        return self._watermark.state
 
     def _rows(self, entries: Sequence[Found], cursor: Cursor) -> Iterator[Row]:
         """The current rows of the keys that some entries name."""
