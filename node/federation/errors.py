@@ -50,3 +50,24 @@ class PeerUnknownError(FederationError):
 
     default_reason: ClassVar[str] = "NOT_ADMITTED"
     default_mend: ClassVar[str] = "See `dief peer list`; admit it with `dief peer admit`."
+
+
+class StalledStreamError(FederationError):
+    """A client does not read its stream, so it may not keep it (I11)."""
+
+    default_reason: ClassVar[str] = "QUOTA"
+    default_mend: ClassVar[str] = "Read what is sent, or close the stream; open it again from your cursors."
+
+
+class StaleTokenError(FederationError):
+    """A page token belongs to something that has changed since."""
+
+    default_reason: ClassVar[str] = "STALE"
+    default_mend: ClassVar[str] = "Begin again without a token."
+
+
+class EndlessAnswerError(FederationError):
+    """A peer's pages do not end, or repeat themselves."""
+
+    default_reason: ClassVar[str] = "PEER_ENDLESS"
+    default_mend: ClassVar[str] = "Do not rely on this answer; tell the peer's operator, and ask again later."

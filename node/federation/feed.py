@@ -1,9 +1,10 @@
 """What a peer is sent, in which order: erasures, then backlog, then live (design: Wire, Follow).
 
 - Only own logs whose genesis names the peer and that it still may hold; the rest does not exist for it (I2).
-- A prelude a log brings headers beyond the cursor that erase something before it.
+- Preludes of a log bring headers beyond the cursor that erase something before it, as many frames as they need.
 - Backlog goes log by log, logs with IMMEDIATE alerts first; within a log in order of seq.
 - Only stored and anchored checkpoints leave.
+- A log that this node has ended as lost gives what it still has; then the caller is told that it goes on no more.
 - Every range is in the audit trail before it is sent (I8).
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from dief.v1 import federation_pb2
+from dief.v1 import federation_pb2, log_pb2
 from sqlalchemy import Connection
 
 from node.alerts.announce import immediate_logs
@@ -24,6 +25,7 @@ from node.ledger.writer import LogWriter
 
 Frame = federation_pb2.FollowResponse
 FRESH_BATCHES = 256
+LOG_STOPPED = "LOG_STOPPED"
 
 
 @dataclass(slots=True)
@@ -37,12 +39,13 @@ class Cursor:
 
 @dataclass(slots=True)
 class FeedState:
-    """One stream's position in every log."""
+    """One stream's position in every log; `held` is what the caller has of each, `ended` logs that it was told of."""
 
     peer: str
     erasures_only: bool
     cursors: dict[bytes, Cursor] = field(default_factory=dict)
-    refused: set[bytes] = field(default_factory=set)
+    held: dict[bytes, int] = field(default_factory=dict)
+    ended: set[bytes] = field(default_factory=set)
 
 
 class Feed:
@@ -58,24 +61,53 @@ class Feed:
         state = FeedState(peer, erasures_only or request.erasures_only)
         for cursor in request.cursors:
             state.cursors[cursor.log_id] = Cursor(cursor.size, cursor.checkpoint_time_ms, cursor.size)
+            state.held[cursor.log_id] = cursor.size
         return state
 
-    def open_frames(self, conn: Connection, state: FeedState) -> list[Frame]:
-        """Preludes of every log that the caller holds, and errors of logs that can not go on."""
-        held = {log_id: cursor.size for log_id, cursor in state.cursors.items()}
+    def open(self, conn: Connection, state: FeedState) -> tuple[list[Frame], list[bytes]]:
+        """Begin a stream: forget cursors that are of no log of this node's.
+
+        Returns:
+            Errors of logs that the caller holds more of than this node, and the logs to send preludes of.
+        """
+        own = {log.log_id for log in logs.load_all(conn, own=True) if self._trust.may_hold(log, state.peer)}
+        state.cursors = {log_id: cursor for log_id, cursor in state.cursors.items() if log_id in own}
+        state.held = {log_id: size for log_id, size in state.held.items() if log_id in own}
         frames = []
+        named = []
         for log in self._readable(conn, state):
             cursor = state.cursors.get(log.log_id)
             if cursor is None:
                 continue
             if cursor.size > log.size:
-                state.refused.add(log.log_id)
-                frames.append(
-                    _log_error(log.log_id, CursorAheadError("The caller holds more than the origin."))
-                )
-                continue
-            frames += self._preludes(conn, log, cursor, held)
-        return frames
+                error = CursorAheadError("The caller holds more than the origin.")
+                frames.append(_ended(state, log, error.reason, error.diagnosis))
+            else:
+                named.append(log.log_id)
+        return frames, named
+
+    def stopped(self, conn: Connection, state: FeedState) -> list[Frame]:
+        """Errors of logs that this node has ended as lost, once all that it has of them was sent; each once."""
+        return [
+            _ended(state, log, LOG_STOPPED, "Its origin lost its state; the next epoch goes on.")
+            for log in logs.load_all(conn, own=True)
+            if log.state is LogState.LOST
+            and log.log_id in state.cursors
+            and log.log_id not in state.ended
+            and self._trust.may_hold(log, state.peer)
+            and not (self._may_leave(log, state.peer) and self._has_news(state, log))
+        ]
+
+    def next_prelude(self, conn: Connection, state: FeedState, log: logs.HeldLog) -> list[Frame]:
+        """The next prelude of one log, and advance the stream's position behind it; empty where none is left."""
+        cursor = state.cursors[log.log_id]
+        preludes = reading.read_preludes(conn, log, cursor.erasures_from, state.held, frames=1)
+        if not preludes:
+            cursor.erasures_from = log.checkpoint_size
+            return []
+        last = log_pb2.EntryHeader.FromString(preludes[-1].headers[-1].header)
+        cursor.erasures_from = last.seq + 1
+        return [Frame(prelude=prelude) for prelude in preludes]
 
     def pending(
         self, conn: Connection, state: FeedState, among: Collection[bytes] | None = None
@@ -99,12 +131,12 @@ class Feed:
 
     def next_frames(self, conn: Connection, state: FeedState, log: logs.HeldLog) -> list[Frame]:
         """The next batch of one log, and advance the stream's position; an erase-only stream gets preludes."""
-        cursor = state.cursors.setdefault(log.log_id, Cursor())
         if state.erasures_only:
-            held = {log_id: known.size for log_id, known in state.cursors.items()}
-            return self._preludes(conn, log, cursor, held)
+            return self.next_prelude(conn, state, log)
+        cursor = state.cursors.setdefault(log.log_id, Cursor())
         batch = self._batch(conn, log, cursor.size)
         cursor.size += len(batch.entries)
+        state.held[log.log_id] = cursor.size
         if cursor.size >= log.checkpoint_size:
             cursor.checkpoint_ms = log.checkpoint_ms
         return [Frame(batch=batch)]
@@ -138,7 +170,7 @@ class Feed:
 
     def _readable(self, conn: Connection, state: FeedState) -> Iterable[logs.HeldLog]:
         for log in self.readable_logs(conn, state.peer):
-            if log.log_id not in state.refused and not (
+            if log.log_id not in state.ended and not (
                 state.erasures_only and log.log_id not in state.cursors
             ):
                 yield log
@@ -154,26 +186,8 @@ class Feed:
             return cursor.erasures_from < log.checkpoint_size
         return cursor.size < log.size or cursor.checkpoint_ms < log.checkpoint_ms
 
-    def _preludes(
-        self, conn: Connection, log: logs.HeldLog, cursor: Cursor, held: dict[bytes, int]
-    ) -> list[Frame]:
-        preludes = reading.read_preludes(conn, log, cursor.erasures_from, held)
-        cursor.erasures_from = log.checkpoint_size
-        return [Frame(prelude=prelude) for prelude in preludes]
 
-
-def error_frames(conn: Connection, state: FeedState) -> list[Frame]:
-    """Frames that tell of own logs which are lost, so that the caller does not wait for them."""
-    return [
-        Frame(
-            log_error=federation_pb2.LogError(log_id=log_id, reason="LOG_STOPPED", message="Closed as lost.")
-        )
-        for log_id in state.cursors
-        if (log := logs.load(conn, log_id)) is not None and log.own and log.state is LogState.LOST
-    ]
-
-
-def _log_error(log_id: bytes, error: CursorAheadError) -> Frame:
-    return Frame(
-        log_error=federation_pb2.LogError(log_id=log_id, reason=error.reason, message=error.diagnosis)
-    )
+def _ended(state: FeedState, log: logs.HeldLog, reason: str, message: str) -> Frame:
+    """Tell that a log goes on no more on this stream."""
+    state.ended.add(log.log_id)
+    return Frame(log_error=federation_pb2.LogError(log_id=log.log_id, reason=reason, message=message))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dief.v1 import federation_pb2, log_pb2
 from sqlalchemy import Connection, select
@@ -16,6 +16,7 @@ MAX_BATCH_ENTRIES = 1000
 MAX_BATCH_BYTES = 1 << 20
 READ_AHEAD = 250
 PRELUDE_HEADERS = 500
+MAX_PRELUDE_BYTES = 1 << 20
 
 
 def read_batch(
@@ -59,16 +60,46 @@ def read_batch(
 
 
 def read_preludes(
-    conn: Connection, log: HeldLog, cursor: int, held: dict[bytes, int]
+    conn: Connection, log: HeldLog, cursor: int, held: Mapping[bytes, int], frames: int | None = None
 ) -> list[federation_pb2.Prelude]:
-    """Headers beyond a cursor that erase what the caller holds, with proofs, in frames of at most 500.
+    """Headers beyond a cursor that erase what the caller holds, with proofs, in frames of about 1 MiB or 500 headers.
 
     Args:
         conn: Snapshot.
         log: The log.
-        cursor: Entries of it that the caller holds.
+        cursor: Entries of it that the caller holds, or has been told of in preludes.
         held: Entries that the caller holds of each log, by log id.
+        frames: At most this many; None = all. The next ones begin behind the last header.
     """
+    keys = _erasing(conn, log, cursor, held, None if frames is None else frames * PRELUDE_HEADERS)
+    reader = subtree_reader(conn, log)
+    preludes: list[federation_pb2.Prelude] = []
+    size = 0
+    for start in range(0, len(keys), PRELUDE_HEADERS):
+        chunk = keys[start : start + PRELUDE_HEADERS]
+        rows = conn.execute(
+            select(ENTRY.c.id, ENTRY.c.header).where(ENTRY.c.id.in_(chunk)).order_by(ENTRY.c.id)
+        )
+        for key, header in rows:
+            proof = inclusion_proof(split_entry_id(key)[1], log.checkpoint_size, reader)
+            added = len(header) + 34 * len(proof) + 16
+            full = preludes and (
+                len(preludes[-1].headers) == PRELUDE_HEADERS or size + added > MAX_PRELUDE_BYTES
+            )
+            if not preludes or full:
+                if len(preludes) == frames:
+                    return preludes
+                preludes.append(federation_pb2.Prelude(log_id=log.log_id, checkpoint=log.checkpoint))
+                size = 0
+            preludes[-1].headers.add(header=header, inclusion_proof=proof)
+            size += added
+    return preludes
+
+
+def _erasing(
+    conn: Connection, log: HeldLog, cursor: int, held: Mapping[bytes, int], limit: int | None
+) -> list[int]:
+    """Keys of the first entries beyond a cursor that erase something which is held."""
     rows = conn.execute(
         select(ERASURE_TABLE.c.eraser_id, ERASURE_TABLE.c.target_log, ERASURE_TABLE.c.target_seq)
         .where(
@@ -80,21 +111,11 @@ def read_preludes(
     keys: list[int] = []
     for eraser, target, position in rows:
         if position < held.get(target, 0) and (not keys or keys[-1] != eraser):
+            if len(keys) == limit:
+                break
             keys.append(eraser)
-    reader = subtree_reader(conn, log)
-    preludes = []
-    for start in range(0, len(keys), PRELUDE_HEADERS):
-        prelude = federation_pb2.Prelude(log_id=log.log_id, checkpoint=log.checkpoint)
-        chunk = keys[start : start + PRELUDE_HEADERS]
-        for key, header in conn.execute(
-            select(ENTRY.c.id, ENTRY.c.header).where(ENTRY.c.id.in_(chunk)).order_by(ENTRY.c.id)
-        ):
-            prelude.headers.add(
-                header=header,
-                inclusion_proof=inclusion_proof(split_entry_id(key)[1], log.checkpoint_size, reader),
-            )
-        preludes.append(prelude)
-    return preludes
+    rows.close()
+    return keys
 
 
 def prove_entry(conn: Connection, log: HeldLog, seq: int) -> log_pb2.ProvenEntry | None:

@@ -41,24 +41,35 @@ _SECONDS = range(-62_135_596_800, 253_402_300_800)
 Violations = list[tuple[str, str]]
 
 
-def checked(given: draft_pb2.DraftInput, own_state: str, now_ms: int) -> draft_pb2.DraftInput:
+def stored_form(given: draft_pb2.DraftInput, own_state: str, *, new: bool) -> draft_pb2.DraftInput:
+    """A copy of what is handed in as it is stored: of this originator, without what this version does not know."""
+    content = draft_pb2.DraftInput()
+    content.CopyFrom(given)
+    content.DiscardUnknownFields()
+    content.alert.originator = own_state
+    if new:
+        content.alert.revision = 0
+    return content
+
+
+def checked(
+    given: draft_pb2.DraftInput, own_state: str, now_ms: int, *, new: bool = False
+) -> draft_pb2.DraftInput:
     """A copy of a published or revised content, complete but for name and revision, that may be stored.
 
     Args:
         given: As handed in; not changed.
         own_state: The originator.
         now_ms: This node's clock.
+        new: Whether it is published, not revised.
 
     Raises:
         InvalidDraftError: Names every field.
     """
-    content = draft_pb2.DraftInput()
-    content.CopyFrom(given)
-    content.DiscardUnknownFields()
-    alert = content.alert
-    if alert.originator not in ("", own_state):
+    if given.alert.originator not in ("", own_state):
         raise InvalidDraftError([("alert.originator", f"The originator is {own_state}: leave it empty.")])
-    alert.originator = own_state
+    content = stored_form(given, own_state, new=new)
+    alert = content.alert
     if len(content.further_items) > MAX_FURTHER_ITEMS:
         raise InvalidDraftError([("further_items", f"At most {MAX_FURTHER_ITEMS}: split the case.")])
     name, revision = alert.name, alert.revision

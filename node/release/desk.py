@@ -30,11 +30,12 @@ from node.ops.ids import uuid7
 from node.release import policy as policies
 from node.release import rows
 from node.release.audiences import Members, NobodyLeftError, narrow, recipients
-from node.release.drafting import Origin, Step, by_hand
+from node.release.drafting import Origin, Step, by_hand, is_repeat
 from node.release.errors import (
     AlertNotFoundError,
     InvalidDraftError,
     PolicyRefusedError,
+    RequestIdReusedError,
     SamePersonError,
     StaleDraftError,
     WrongDraftStateError,
@@ -126,12 +127,15 @@ class ReleaseDesk:
             request_id: A repeat returns the draft that it made before.
 
         Raises:
+            RequestIdReusedError: The id came before with other content.
             InvalidDraftError: Names the fields.
             AlertNotFoundError, AlertEndedError, StaleDraftError: About the alert that it revises or withdraws.
         """
         if request_id:
             made = rows.by_request(conn, str(drafter), request_id)
             if made is not None:
+                if not is_repeat(made, given, self.own_state):
+                    raise RequestIdReusedError("This request id was used before, for another draft.")
                 return made
         step = by_hand(conn, given, self.own_state, self._now())
         draft = self.store(conn, step, Origin(drafter, request_id))

@@ -13,9 +13,10 @@ from sqlalchemy import Connection
 from node.alerts.states import uuid_of
 from node.identity.spiffe import SpiffeId
 from node.release import policy as policies
-from node.release.content import checked
+from node.release.content import checked, stored_form
 from node.release.errors import AlertEndedError, AlertNotFoundError, InvalidDraftError, StaleDraftError
 from node.release.releasing import PUBLISH, REVISE, WITHDRAW
+from node.release.rows import DraftRecord
 from node.release.standing import OwnAlert, own_alert
 
 _REASONS = (1, 2)
@@ -75,7 +76,7 @@ def by_hand(conn: Connection, given: draft_pb2.DraftInput, own_state: str, now_m
         InvalidDraftError: Names the fields.
         AlertNotFoundError, AlertEndedError, StaleDraftError: About the alert that it revises or withdraws.
     """
-    action = int(given.action) or (REVISE if given.alert.name else PUBLISH)
+    action = _action(given)
     if action == PUBLISH:
         if given.alert.name or given.alert_name:
             raise InvalidDraftError([("alert.name", "A new alert has no name yet: leave it empty.")])
@@ -93,6 +94,25 @@ def by_hand(conn: Connection, given: draft_pb2.DraftInput, own_state: str, now_m
     raise InvalidDraftError([("action", "Not an action: PUBLISH, REVISE or WITHDRAW.")])
 
 
+def is_repeat(made: DraftRecord, given: draft_pb2.DraftInput, own_state: str) -> bool:
+    """Whether what is handed in is what a draft was made of; False also where its content is erased by now."""
+    action = _action(given)
+    if made.action != action:
+        return False
+    if action == WITHDRAW:
+        about = uuid_of(given.alert_name or given.alert.name, own_state)
+        return bool(made.alert_uuid == about and made.withdrawal_reason == given.withdrawal_reason)
+    if made.content is None:
+        return False
+    return draft_pb2.DraftInput.FromString(made.content) == stored_form(
+        given, own_state, new=action == PUBLISH
+    )
+
+
+def _action(given: draft_pb2.DraftInput) -> int:
+    return int(given.action) or (REVISE if given.alert.name else PUBLISH)
+
+
 def publishing(
     given: draft_pb2.DraftInput, own_state: str, now_ms: int, *, at_least: int = policies.AUTO
 ) -> Step:
@@ -101,9 +121,7 @@ def publishing(
     Raises:
         InvalidDraftError: Names the fields.
     """
-    content = checked(given, own_state, now_ms)
-    content.alert.revision = 0
-    return Step(PUBLISH, content, at_least=at_least)
+    return Step(PUBLISH, checked(given, own_state, now_ms, new=True), at_least=at_least)
 
 
 def revising(

@@ -73,6 +73,15 @@ class StaleDraftError(ReleaseError):
     default_mend: ClassVar[str] = "Read it again and decide on what it says now."
 
 
+class RequestIdReusedError(ReleaseError):
+    """A request id came again with other content, or the content that it came with is erased by now."""
+
+    default_reason: ClassVar[str] = "REQUEST_ID_REUSED"
+    default_mend: ClassVar[str] = (
+        "Nothing was changed. Look at your drafts; send a new request under a new id."
+    )
+
+
 class SamePersonError(ReleaseError):
     """The drafter, or somebody who approved already, can not approve (four eyes)."""
 

@@ -23,10 +23,9 @@ from node.ledger.merkle import leaf_hash
 from node.ledger.state import LogState, entry_id
 from node.ledger.storing import ERASURE_TABLE
 from node.ops.clock import now_ms, to_timestamp
-from node.ops.errors import DiefError
 from node.release import ReleaseDesk
 from node.screening import Term, screen
-from node.services import drafts, errors, hits
+from node.services import calls, drafts, errors, hits
 from node.services.guard import NationalGuard
 from node.store.engine import Store
 from node.store.tables import table
@@ -69,12 +68,7 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
         kinds: Collection[Kind],
         work: Callable[[Request, SpiffeId], Awaitable[Answer]],
     ) -> Answer:
-        try:
-            caller = self._guard.caller(context, kinds)
-            errors.validate(request)
-            return await work(request, caller)
-        except DiefError as error:
-            await errors.abort(context, error)
+        return await calls.answer(request, context, lambda: self._guard.caller(context, kinds), work)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -182,9 +176,20 @@ class DeskServicer(desk_pb2_grpc.DeskServiceServicer):
         self, request: desk_pb2.ListReceiptsRequest, context: Context
     ) -> desk_pb2.ListReceiptsResponse:
         async def work(
-            asked: desk_pb2.ListReceiptsRequest, _caller: SpiffeId
+            asked: desk_pb2.ListReceiptsRequest, caller: SpiffeId
         ) -> desk_pb2.ListReceiptsResponse:
-            return await self._store.run_read(lambda conn: _receipts(conn, asked.alert, self._state))
+            def read(conn: Connection) -> desk_pb2.ListReceiptsResponse:
+                answer = _receipts(conn, asked.alert, self._state)
+                audit.record(
+                    conn,
+                    actor=str(caller),
+                    action=audit.AuditAction.LISTED,
+                    subject=asked.alert,
+                    detail={"receipts": len(answer.rows)},
+                )
+                return answer
+
+            return await self._store.run_write(read)
 
         return await self._call(request, context, READERS, work)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import grpc
 import protovalidate
@@ -13,10 +14,12 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from sqlalchemy import exc
 
 from node.alerts.bodies import field_path
 from node.ops.counters import refused
 from node.ops.errors import DiefError
+from node.services import bounds
 
 DOMAIN = "dief"
 RETRY_SECONDS = 5
@@ -45,9 +48,14 @@ _CODES = {
     "SAME_PERSON": code_pb2.PERMISSION_DENIED,
     "POLICY_REFUSED": code_pb2.FAILED_PRECONDITION,
     "SIGNING_PAUSED": code_pb2.UNAVAILABLE,
+    "INTERNAL": code_pb2.INTERNAL,
+    "REQUEST_ID_REUSED": code_pb2.ALREADY_EXISTS,
 }
 _REASONS = frozenset(name for name, _ in error_pb2.ErrorReason.items())
 _RETRIES = {"QUOTA", "UNAVAILABLE", "FEDERATION_STOPPED", "SIGNING_PAUSED"}
+_STORAGE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+MAX_VIOLATIONS = 25
+"""Named in one answer; it travels in metadata, which has limits of its own."""
 
 log = structlog.get_logger(__name__)
 
@@ -78,17 +86,59 @@ class QuotaError(DiefError):
     default_mend = "Finish or cancel something, then retry."
 
 
+class StorageAwayError(DiefError):
+    """The database does not answer."""
+
+    default_reason: ClassVar[str] = "UNAVAILABLE"
+    default_mend: ClassVar[str] = "Retry later; the node's operator sees why in its log."
+
+
+class UnexpectedError(DiefError):
+    """Something went wrong that nobody thought of; only its class is told."""
+
+    default_reason: ClassVar[str] = "INTERNAL"
+
+
+def told(error: Exception, call: str) -> DiefError:
+    """What the caller is told of an exception. One that is no DiefError is logged without its text.
+
+    Args:
+        error: What was raised.
+        call: Name of the request message.
+    """
+    if isinstance(error, DiefError):
+        return error
+    name = type(error).__name__
+    log.error("call_failed", call=call, error=name, place=place_of(error))
+    if isinstance(error, _STORAGE):
+        return StorageAwayError(f"The node's storage does not answer ({name}).")
+    return UnexpectedError(f"The node failed at this call ({name}).")
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception arose: the innermost line of this node's code, "module:function:line", without any text."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [frame for frame in frames if str(frame[0].f_globals.get("__name__", "")).startswith("node.")]
+    if not own:
+        return ""
+    frame, line = own[-1]
+    return f"{frame.f_globals['__name__']}:{frame.f_code.co_name}:{line}"
+
+
 def validate(request: Message) -> None:
-    """Check a request against its field rules.
+    """Check a request against its rules, and against what a database can hold.
 
     Raises:
         InvalidRequestError: Names the fields.
     """
-    violations = protovalidate.collect_violations(request)
-    if violations:
-        raise InvalidRequestError(
-            (field_path(violation), violation.proto.message) for violation in violations
-        )
+    broken = list(bounds.impossible(request))
+    if not broken:
+        broken = [
+            (field_path(violation), violation.proto.message)
+            for violation in protovalidate.collect_violations(request)
+        ]
+    if broken:
+        raise InvalidRequestError(broken[:MAX_VIOLATIONS])
 
 
 def status_of(error: DiefError) -> status_pb2.Status:

@@ -24,9 +24,8 @@ from node.ledger.logs import HeldLog
 from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms, to_timestamp
 from node.ops.counters import refused
-from node.ops.errors import DiefError
 from node.release import waiting_drafts
-from node.services import errors
+from node.services import calls
 from node.services.guard import NationalGuard
 from node.services.limits import Limits
 from node.store.engine import Store
@@ -83,12 +82,7 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
     async def _call(
         self, request: Request, context: Context, work: Callable[[Request, SpiffeId], Awaitable[Answer]]
     ) -> Answer:
-        try:
-            caller = self._guard.caller(context, OPERATORS)
-            errors.validate(request)
-            return await work(request, caller)
-        except DiefError as error:
-            await errors.abort(context, error)
+        return await calls.answer(request, context, lambda: self._guard.caller(context, OPERATORS), work)
 
     async def GetStatus(
         self, request: operator_pb2.GetStatusRequest, context: Context

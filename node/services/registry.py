@@ -14,10 +14,9 @@ from node.alerts.states import name_of
 from node.identity.spiffe import Kind, SpiffeId
 from node.ops.clock import now_ms, to_timestamp
 from node.ops.counters import refused
-from node.ops.errors import DiefError
 from node.release import ReleaseDesk, rows
 from node.release.intake import Outcome, RegistryIntake, cursor_of, standings
-from node.services import errors, hits
+from node.services import calls, errors, hits
 from node.services.guard import NationalGuard
 from node.store.engine import Store
 from node.watch.records import Taken, stream_id_of, take
@@ -45,12 +44,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def _call(
         self, request: Request, context: Context, work: Callable[[Request, SpiffeId], Awaitable[Answer]]
     ) -> Answer:
-        try:
-            caller = self._guard.caller(context, REGISTRIES)
-            errors.validate(request)
-            return await work(request, caller)
-        except DiefError as error:
-            await errors.abort(context, error)
+        return await calls.answer(request, context, lambda: self._guard.caller(context, REGISTRIES), work)
 
     async def SubmitRecords(
         self, request: registry_pb2.SubmitRecordsRequest, context: Context

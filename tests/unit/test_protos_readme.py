@@ -16,7 +16,8 @@ from node.identity.certificates import MAX_CHAIN, MAX_CHAIN_BYTES
 from node.ledger import header, reading
 from node.ledger.state import MAX_BODY_SIZE, MAX_SEQ
 from node.ops.errors import DiefError
-from node.services import errors
+from node.services import errors, limits
+from node.services.federation import MAX_PAGE_BYTES
 from tests.support.make_vectors import FOLDER
 
 PAGE = FOLDER.parent / "README.md"
@@ -55,7 +56,16 @@ def test_the_bytes_before_the_payload_of_a_roster_are_those_signed() -> None:
         ),
         ("| entries in a log | 2^40 - 1 |", ((MAX_SEQ + 2).bit_length() - 1,)),
         ("| batch | 1000 entries;", (reading.MAX_BATCH_ENTRIES,)),
-        ("| prelude | 500 headers", (reading.PRELUDE_HEADERS,)),
+        (
+            "| prelude | 500 headers or about 1 MiB",
+            (reading.PRELUDE_HEADERS, reading.MAX_PRELUDE_BYTES >> 20),
+        ),
+        ("answer of `GetAlert` | about 2 MiB, or one entry |", (MAX_PAGE_BYTES >> 20,)),
+        (
+            "at a time; others of that State wait | 2, and 1 |",
+            (limits.READS_PER_CALLER, limits.WRITES_PER_CALLER),
+        ),
+        ("(the first 25)", (errors.MAX_VIOLATIONS,)),
         ("| page of `QueryAlerts` | 500, by default 100 |", (queries.MAX_PAGE, queries.DEFAULT_PAGE)),
         ("| certificates in a chain, its PEM | 8, 64 KiB |", (MAX_CHAIN, MAX_CHAIN_BYTES >> 10)),
     ],

@@ -6,11 +6,12 @@ import ast
 from pathlib import Path
 
 import pytest
-from dief.v1 import draft_pb2
+from dief.v1 import codes_pb2, draft_pb2
 
 import node.release
+from node.alerts.states import name_of
 from node.release import reading, rows
-from node.release.errors import DraftNotFoundError, PageTokenError
+from node.release.errors import DraftNotFoundError, PageTokenError, RequestIdReusedError
 from tests.support.alert_parts import pistol
 from tests.support.release import ANNA, OFFICER, Desk, content, rule
 
@@ -100,6 +101,64 @@ def test_i5_a_repeated_request_returns_the_draft_that_it_made(tmp_path: Path) ->
         other = desk.desk.create(conn, ANNA, given, "0191f300-0000-7000-8000-00000000000a")
     assert again.uuid == first.uuid != other.uuid
     assert entries == 1
+
+
+@pytest.mark.parametrize("part", ["content", "action"])
+def test_i5_a_request_id_that_comes_again_with_other_content_is_refused(tmp_path: Path, part: str) -> None:
+    """The old answer would tell the client that its new alert is released."""
+    desk = Desk(tmp_path, rule("auto"))
+    given = draft_pb2.DraftInput(alert=content())
+    other = draft_pb2.DraftInput(alert=content("RELEASE 2"))
+    with desk.store.write() as conn:
+        first = desk.desk.create(conn, OFFICER, given, "0191f300-0000-7000-8000-00000000000a")
+        if part == "action":
+            name = name_of("XA", first.alert_uuid)
+            other = draft_pb2.DraftInput(
+                action=draft_pb2.DRAFT_ACTION_WITHDRAW,
+                alert_name=name,
+                withdrawal_reason=codes_pb2.WITHDRAWAL_REASON_WITHDRAWN,
+            )
+    with pytest.raises(RequestIdReusedError) as refused, desk.store.write() as conn:
+        desk.desk.create(conn, OFFICER, other, "0191f300-0000-7000-8000-00000000000a")
+    assert refused.value.reason == "REQUEST_ID_REUSED"
+    assert desk.entries() == 2
+    assert b"RELEASE 2" not in desk.bodies()
+
+
+def test_i5_a_repeated_withdrawal_is_answered_and_another_one_under_its_id_refused(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rule("auto"))
+    with desk.store.write() as conn:
+        made = [
+            desk.desk.create(conn, OFFICER, draft_pb2.DraftInput(alert=content(f"RELEASE {n}"))) for n in "12"
+        ]
+        first, second = (
+            draft_pb2.DraftInput(
+                action=draft_pb2.DRAFT_ACTION_WITHDRAW,
+                alert_name=name_of("XA", each.alert_uuid),
+                withdrawal_reason=codes_pb2.WITHDRAWAL_REASON_WITHDRAWN,
+            )
+            for each in made
+        )
+        taken = desk.desk.create(conn, OFFICER, first, "again")
+        assert desk.desk.create(conn, OFFICER, first, "again").uuid == taken.uuid
+        with pytest.raises(RequestIdReusedError):
+            desk.desk.create(conn, OFFICER, second, "again")
+
+
+def test_i6_a_repeat_whose_content_is_erased_by_now_is_refused(tmp_path: Path) -> None:
+    """What it was made of is gone, so nobody can say whether it is the same."""
+    desk = Desk(tmp_path, rule("auto"))
+    given = draft_pb2.DraftInput(alert=content())
+    with desk.store.write() as conn:
+        made = desk.desk.create(conn, OFFICER, given, "again")
+        withdrawal = draft_pb2.DraftInput(
+            action=draft_pb2.DRAFT_ACTION_WITHDRAW,
+            alert_name=name_of("XA", made.alert_uuid),
+            withdrawal_reason=codes_pb2.WITHDRAWAL_REASON_WITHDRAWN,
+        )
+        desk.desk.create(conn, OFFICER, withdrawal)
+        with pytest.raises(RequestIdReusedError):
+            desk.desk.create(conn, OFFICER, given, "again")
 
 
 def test_the_number_of_waiting_drafts(tmp_path: Path) -> None:
