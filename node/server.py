@@ -32,6 +32,7 @@ from node.federation.expiry import erase_expired
 from node.federation.feed import Feed
 from node.federation.follower import Follower
 from node.federation.peers import Peers
+from node.federation.preparing import Preparers
 from node.federation.rosters import RosterFetcher
 from node.federation.startup import StartupComparison
 from node.federation.trust import LiveTrust
@@ -153,6 +154,7 @@ class Node:
         )
         self._watch = WatchKeeper(store=self._store, origin_current=self._is_current, now=now_ms)
         self._limits = Limits(streams=renewal.max_streams_per_peer, calls=renewal.max_calls_per_peer)
+        self._preparers = Preparers()
         self._started_ms = now_ms()
         self._scrubbed = -1
         self._tasks: list[asyncio.Task[None]] = []
@@ -270,6 +272,7 @@ class Node:
             on_roster=self._rosters.wanted,
             on_current=lambda _entries: None,
             backup_horizon_days=self._settings.log.backup_horizon_days,
+            preparers=self._preparers,
         )
 
     def _is_current(self, origin: str) -> bool:

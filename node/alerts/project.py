@@ -85,14 +85,17 @@ def prepare_all(
     return [(entry, prepare(entry, known[entry.log_pk])) for entry in entries]
 
 
-def apply(conn: Connection, applied: Applied) -> Projection:
+def apply(conn: Connection, applied: Applied, prepare: Prepare = prepare) -> Projection:
     """Project what one append or one verified batch changed.
 
     Args:
         conn: The write transaction that changed it.
         applied: What it stored and erased.
+        prepare: How an entry is prepared, or where to find what was prepared before.
     """
-    return write(conn, prepare_all(conn, applied.stored), [erased.entry_id for erased in applied.erased])
+    return write(
+        conn, prepare_all(conn, applied.stored, prepare), [erased.entry_id for erased in applied.erased]
+    )
 
 
 def write(

@@ -4,6 +4,7 @@
 - The channel trusts only the CA bundle that the roster gives that State, so no other State's CA can answer for it (I9).
 - Connections end by themselves when trust changes, certificates renew, a faulty log is due for another try, or after
   an hour; each time it goes on from what is stored (I5).
+- While one batch is stored the next ones are read and prepared; they are stored in the order in which they came.
 - A peer that fails costs its own follower a backoff, nothing else (I12).
 """
 
@@ -19,10 +20,13 @@ from typing import TypeAlias
 import grpc
 import structlog
 from dief.v1 import federation_pb2, federation_pb2_grpc, operator_pb2
+from sqlalchemy import Connection
 
 from node import __version__
 from node.federation import intake, receipts
 from node.federation.backoff import Backoff
+from node.federation.preparing import Ahead, Assumed, Pending, Preparers
+from node.federation.read_ahead import ReadAhead
 from node.federation.trust import LiveTrust
 from node.ledger import logs
 from node.ledger.checkpoint import Ed25519NoteVerifier, open_checkpoint, trust_domain
@@ -82,6 +86,7 @@ class Follower:
         on_roster: Callable[[str, int], None],
         on_current: Callable[[tuple[int, ...]], None],
         backup_horizon_days: int | None,
+        preparers: Preparers,
     ) -> None:
         self.peer = peer
         self.progress = Progress()
@@ -93,6 +98,7 @@ class Follower:
         self._on_roster = on_roster
         self._on_current = on_current
         self._horizon = backup_horizon_days
+        self._preparers = preparers
         self._backoff = Backoff()
         self._faults: dict[bytes, tuple[Backoff, float]] = {}
         self._receipts_due = asyncio.Event()
@@ -189,55 +195,88 @@ class Follower:
                 return
 
     async def _read(self, stub: federation_pb2_grpc.FederationServiceAsyncStub, source: Source) -> None:
-        request = await self._store.run_read(self._request)
+        request, assumed = await self._store.run_read(self._request)
+        ahead = Ahead(self._preparers, self.peer, assumed)
         call = stub.Follow(request)
         skipped: set[bytes] = set()
-        while True:
+
+        async def read() -> object:
             async with asyncio.timeout(SILENCE_SECONDS):
                 frame = await call.read()
-            if not isinstance(frame, federation_pb2.FollowResponse):
-                code = await call.code()
-                if code is not grpc.StatusCode.OK:
-                    raise OSError(f"{code.name}: {await call.details()}")
-                return
-            self.progress.last_contact_ms = now_ms()
-            match frame.WhichOneof("frame"):
-                case "hello":
-                    await self._hello(frame.hello, request.erasures_only)
-                case "prelude":
-                    await self._take(stub, source, frame.prelude.log_id, frame.prelude, skipped)
-                case "batch":
-                    await self._take(stub, source, frame.batch.log_id, frame.batch, skipped)
-                case "log_error":
-                    skipped.add(frame.log_error.log_id)
-                    refused.inc(f"PEER_{frame.log_error.reason[:40]}")
-                    self._log.warning("log_error_from_peer", reason=frame.log_error.reason[:40])
-                case "caught_up":
-                    self._backoff.reset()
-                    if not request.erasures_only:
-                        self.progress.state = operator_pb2.PEER_STATE_LIVE
-                    self._store.release_memory()
-                    self._log.info("caught_up")
-                case _:
-                    pass
+            if isinstance(frame, federation_pb2.FollowResponse):
+                self.progress.last_contact_ms = now_ms()
+            return frame
 
-    def _request(self, conn: object) -> federation_pb2.FollowRequest:
+        def begin(frame: object) -> Pending | None:
+            if not isinstance(frame, federation_pb2.FollowResponse) or not frame.HasField("batch"):
+                return None
+            return None if frame.batch.log_id in skipped else ahead.begin(frame.batch)
+
+        frames = ReadAhead(read, begin)
+        try:
+            while True:
+                frame, pending = await frames.next()
+                if not isinstance(frame, federation_pb2.FollowResponse):
+                    code = await call.code()
+                    if code is not grpc.StatusCode.OK:
+                        raise OSError(f"{code.name}: {await call.details()}")
+                    return
+                if frame.HasField("caught_up"):
+                    ahead.rest()
+                await self._handle(stub, source, request, frame, pending, skipped)
+        finally:
+            await frames.close()
+            ahead.rest()
+
+    async def _handle(
+        self,
+        stub: federation_pb2_grpc.FederationServiceAsyncStub,
+        source: Source,
+        request: federation_pb2.FollowRequest,
+        frame: federation_pb2.FollowResponse,
+        pending: Pending | None,
+        skipped: set[bytes],
+    ) -> None:
+        match frame.WhichOneof("frame"):
+            case "hello":
+                await self._hello(frame.hello, request.erasures_only)
+            case "prelude":
+                await self._take(stub, source, frame.prelude.log_id, frame.prelude, None, skipped)
+            case "batch":
+                await self._take(stub, source, frame.batch.log_id, frame.batch, pending, skipped)
+            case "log_error":
+                skipped.add(frame.log_error.log_id)
+                refused.inc(f"PEER_{frame.log_error.reason[:40]}")
+                self._log.warning("log_error_from_peer", reason=frame.log_error.reason[:40])
+            case "caught_up":
+                self._backoff.reset()
+                if not request.erasures_only:
+                    self.progress.state = operator_pb2.PEER_STATE_LIVE
+                self._store.release_memory()
+                self._log.info("caught_up")
+            case _:
+                pass
+
+    def _request(self, conn: Connection) -> tuple[federation_pb2.FollowRequest, dict[bytes, Assumed]]:
+        """Where this node stands in each log, and for whom each is."""
         view = self._trust.state.view
         request = federation_pb2.FollowRequest(
             roster_version=0 if view is None else view.version,
             erasures_only=view is None or view.expired(now_ms()),
             software=__version__,
         )
-        for held in logs.load_all(conn, origin=self.peer):  # type: ignore[arg-type]
+        assumed = {}
+        for held in logs.load_all(conn, origin=self.peer):
             if held.state.stopped:
                 continue
+            assumed[held.log_id] = (held.audience_key, held.reader_role)
             request.cursors.add(
                 log_id=held.log_id,
                 size=held.size,
                 checkpoint_size=held.checkpoint_size,
                 checkpoint_time_ms=held.checkpoint_ms,
             )
-        return request
+        return request, assumed
 
     async def _hello(self, hello: federation_pb2.Hello, erasures_only: bool) -> None:
         self.progress.last_error = ""
@@ -260,14 +299,18 @@ class Follower:
         source: Source,
         log_id: bytes,
         frame: federation_pb2.Batch | federation_pb2.Prelude,
+        pending: Pending | None,
         skipped: set[bytes],
     ) -> None:
         if log_id in skipped:
+            if pending is not None:
+                pending.drop()
             return
         try:
             if isinstance(frame, federation_pb2.Batch):
+                ready = None if pending is None else await pending.take(frame)
                 taken = await self._store.run_write(
-                    lambda conn: intake.take_batch(conn, source, frame, now_ms())
+                    lambda conn: intake.take_batch(conn, source, frame, now_ms(), ready)
                 )
             else:
                 taken = await self._store.run_write(

@@ -13,6 +13,7 @@ from dief.v1 import federation_pb2
 from sqlalchemy import Connection, update
 
 from node.alerts import project
+from node.alerts.prepare import prepare
 from node.federation import receipts
 from node.ledger import logs
 from node.ledger.errors import LedgerError, LogEvidenceError
@@ -38,14 +39,27 @@ class Taken:
     owing: bool = False
 
 
-def take_batch(conn: Connection, source: Source, batch: federation_pb2.Batch, now_ms: int) -> Taken:
+def take_batch(
+    conn: Connection,
+    source: Source,
+    batch: federation_pb2.Batch,
+    now_ms: int,
+    ready: project.Prepare | None = None,
+) -> Taken:
     """Verify and store a batch, project it, and note what is owed to the origin.
+
+    Args:
+        conn: Write transaction.
+        source: Expectations about the origin.
+        batch: As received.
+        now_ms: This node's clock.
+        ready: What was prepared of this batch beforehand.
 
     Raises:
         LedgerError: See node.ledger.ingest; the caller rolls back and calls `note_fault`.
     """
     applied = ingest(conn, source, batch, now_ms)
-    projection = project.apply(conn, applied)
+    projection = project.apply(conn, applied, ready or prepare)
     if applied.erased:
         receipts.owe_erased(conn, applied.erased, now_ms)
     if projection.unprojected:

@@ -43,7 +43,7 @@ when = "true"
 outcome = "auto"
 legal_basis = "Test Act, section 1"
 """
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 def free_port() -> int:
@@ -123,7 +123,14 @@ class NodeProcess:
             )
         if wait:
             ready = self.ready if signing else self.answers
-            until(ready, f"{self.state} ready; its log: {self.log_tail()}", seconds=START_SECONDS)
+            self.wait_until(ready)
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Wait until a check holds; where it does not, the failure shows the end of the node's log."""
+        try:
+            until(ready, f"{self.state} ready", seconds=START_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log:\n{self.log_tail()}") from None
 
     def ready(self) -> bool:
         """Whether it answers its operator and may sign."""
@@ -247,7 +254,7 @@ class Federation:
         for node in chosen:
             node.start(wait=False)
         for node in chosen:
-            until(node.ready, f"{node.state} ready; its log: {node.log_tail()}", seconds=START_SECONDS)
+            node.wait_until(node.ready)
 
     def __enter__(self) -> Self:
         return self
