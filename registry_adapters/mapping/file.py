@@ -21,7 +21,15 @@ from registry_adapters.mapping.conditions import Condition
 from registry_adapters.mapping.part import Part
 from registry_adapters.mapping.toml_lines import key_lines, line_of
 from registry_adapters.sinks.settings import FileSinkSettings, HttpSinkSettings, SqlSinkSettings
-from registry_adapters.sources.file_settings import CsvSettings, JsonlSettings, SpreadsheetSettings
+from registry_adapters.sources.file_settings import (
+    CsvSettings,
+    Join,
+    JsonlSettings,
+    SpreadsheetSettings,
+    XmlSettings,
+)
+from registry_adapters.sources.rest_settings import PARTS as REST_PARTS
+from registry_adapters.sources.rest_settings import RestSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
 Lines = dict[tuple[str | int, ...], int]
@@ -43,8 +51,8 @@ IndicatorName = Literal[
 
 
 WriteBackSettings = SqlSinkSettings | FileSinkSettings | HttpSinkSettings
-FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings
-SourceSettings = SqlSettings | FileSettings
+FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings | XmlSettings
+SourceSettings = SqlSettings | RestSettings | FileSettings
 
 
 class CodeTable(Part):
@@ -253,7 +261,7 @@ def _words(where: tuple[str | int, ...], kind: str, message: str) -> str:
 
 def _near(where: tuple[str | int, ...]) -> str:
     models: dict[str, tuple[type[BaseModel], ...]] = {
-        "source": (*get_args(SourceSettings), ChangesSettings),
+        "source": (*get_args(SourceSettings), *REST_PARTS, ChangesSettings, Join),
         "lookup": (LookupSettings,),
         "select": (Select, Condition),
         "write_back": get_args(WriteBackSettings),

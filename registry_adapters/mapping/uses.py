@@ -41,6 +41,7 @@ _IDENTIFIERS: Final = frozenset(
         *("containers", "seals", "number_plate", "vin"),
     }
 )
+_NAMES: Final = frozenset({"PARTY_NAME", "VESSEL_NAME"})
 _IDENTIFIER_PATHS: Final = ("identifiers[", "markings[")
 
 
@@ -74,7 +75,31 @@ def uses(file: MappingFile) -> Uses:
             identifiers.update(_columns(rule))
         elif leaf.type == leaf.TYPE_STRING and not (rule.number or rule.decimal_comma or rule.codes):
             texts.update(_columns(rule))
+    for term in file.watch.term if file.watch is not None else ():
+        column = term.column if term.each is None else term.each
+        (texts if term.kind in _NAMES else identifiers).add(column)
     return Uses(frozenset(identifiers), frozenset(texts - identifiers), frozenset(dates))
+
+
+def members(file: MappingFile) -> frozenset[tuple[str, str]]:
+    """Columns that hold lists, each with a member of its elements that the mapping reads; "" for the element itself."""
+    found: set[tuple[str, str]] = set()
+    for group in file.each:
+        for rule in group.field:
+            found.update(
+                (group.column, member) for column in _columns(rule) if (member := _member(column)) is not None
+            )
+    for term in file.watch.term if file.watch is not None else ():
+        if term.each is not None and (member := _member(term.column)) is not None:
+            found.add((term.each, member))
+    return frozenset(found)
+
+
+def _member(column: str) -> str | None:
+    """The member that `@.name` names, "" for `@`; None for a column of the row and for `@index`."""
+    if column == "@":
+        return ""
+    return column.removeprefix("@.") if column.startswith("@.") else None
 
 
 def _columns(rule: FieldRule) -> Iterator[str]:

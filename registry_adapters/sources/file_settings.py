@@ -173,6 +173,17 @@ class XmlSettings(FolderSettings):
     max_row_bytes: Size = 4 << 20
     max_repeats: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
 
+    @model_validator(mode="after")
+    def _joins_follow(self) -> XmlSettings:
+        before: set[str] = set()
+        for join in self.join:
+            if join.column in before:
+                raise ValueError(f"`join` names the column {join.column} twice")
+            if join.must_match and join.ours.partition("/")[0] in before:
+                raise ValueError("`must_match` is for a join that starts from the row itself")
+            before.add(join.column)
+        return self
+
 
 class RecordSettings(Part):
     """`[source.records.<type>]`: the fields of one type of record, behind its line number and its type.

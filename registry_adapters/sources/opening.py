@@ -6,13 +6,21 @@ from pathlib import Path
 
 from registry_adapters.mapping.file import FileSettings
 from registry_adapters.mapping.rows import Mapping
-from registry_adapters.mapping.uses import uses
+from registry_adapters.mapping.uses import members, uses
 from registry_adapters.source import Source
 from registry_adapters.sources.csv_files import CsvSource
-from registry_adapters.sources.file_settings import CsvSettings, JsonlSettings, SpreadsheetSettings
+from registry_adapters.sources.file_settings import (
+    CsvSettings,
+    JsonlSettings,
+    SpreadsheetSettings,
+    XmlSettings,
+)
 from registry_adapters.sources.jsonl import JsonlSource
+from registry_adapters.sources.rest import RestSource
+from registry_adapters.sources.rest_settings import RestSettings
 from registry_adapters.sources.spreadsheet import SpreadsheetSource
 from registry_adapters.sources.sql import SqlSource
+from registry_adapters.sources.xml_files import XmlSource
 
 
 def open_source(mapping: Mapping, folder: Path | None = None, *, accept_vanished: bool = False) -> Source:
@@ -31,6 +39,8 @@ def open_source(mapping: Mapping, folder: Path | None = None, *, accept_vanished
     settings = mapping.file.source
     if isinstance(settings, FileSettings):
         return _open_files(settings, mapping)
+    if isinstance(settings, RestSettings):
+        return RestSource(settings, mapping.home, mapping.columns())
     own = folder or mapping.home / mapping.file.state
     source = SqlSource(
         settings,
@@ -53,3 +63,5 @@ def _open_files(settings: FileSettings, mapping: Mapping) -> Source:
             return JsonlSource(settings, mapping.home, needed, used.identifiers)
         case SpreadsheetSettings():
             return SpreadsheetSource(settings, mapping.home, needed, used)
+        case XmlSettings():
+            return XmlSource(settings, mapping.home, needed, members(mapping.file))
