@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dief.v1.federation_pb2 import AlertFilter
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, or_, true
 
 from node.alerts import states
 from node.alerts.errors import PageTokenError
 from node.alerts.project import ALERT
-from node.alerts.reading import part_of
-from node.alerts.records import ENTRY, AlertRecord, records, rows_of_alerts
+from node.alerts.records import AlertRecord, records, rows_of_alerts
 from node.alerts.states import Held, code_bits, uuid_of, view_of
 from node.ops.clock import from_timestamp
 
@@ -186,41 +185,6 @@ def _page(
     rows = conn.execute(query.order_by(ALERT.c.subject_id.desc()).limit(size + 1)).all()
     token = _token(rows[size - 1].subject_id, question) if len(rows) > size else ""
     return Page(tuple(records(conn, rows[:size], now_ms, doubted_origins)), token)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldPart:
-    """A list part that its alert cites: the key of its entry, and its position among the parts."""
-
-    entry_id: int
-    index: int
-    body: bytes
-
-
-def list_parts(conn: Connection, record: AlertRecord) -> tuple[HeldPart, ...]:
-    """The list parts held of an alert that its current revision cites, in order.
-
-    Fewer than `record.part_digests` where some are not held yet.
-    """
-    if not record.part_digests:
-        return ()
-    query = select(ALERT.c.entry_id, ENTRY.c.body).where(
-        ALERT.c.uuid == record.uuid,
-        ALERT.c.origin == record.origin,
-        ALERT.c.log_pk == record.log_pk,
-        ALERT.c.part.is_(True),
-        ALERT.c.held == Held.CONTENT,
-        ENTRY.c.id == ALERT.c.entry_id,
-    )
-    found = []
-    for key, body in conn.execute(query):
-        if body is not None and hashlib.sha256(body).digest() in record.part_digests:
-            found.append(HeldPart(key, part_of(body).index, body))
-    return tuple(sorted(found, key=_by_index))
-
-
-def _by_index(part: HeldPart) -> int:
-    return part.index
 
 
 def _for_roles(reader_roles: Collection[int]) -> ColumnElement[bool]:

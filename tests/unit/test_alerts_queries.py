@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from node.alerts import counts, queries
 from node.alerts.errors import PageTokenError
+from node.alerts.part_pages import PartPage, list_parts_page
 from node.alerts.queries import Page, Paging
 from node.ledger.logs import HeldLog
 from node.ledger.state import LogState
@@ -258,10 +259,14 @@ def test_list_parts_come_in_order_where_the_alert_cites_them(held: Logs) -> None
     with held.store.read() as conn:
         record = queries.get_alert(conn, alert.name, NOW_MS)
         assert record is not None
-        parts = queries.list_parts(conn, record)
+        whole = list_parts_page(conn, record, 0, 1 << 20)
+        first = list_parts_page(conn, record, 0, 1)
+        second = list_parts_page(conn, record, first.entry_ids[-1], 1)
         assert len(queries.list_alerts(conn, NOW_MS, show_gone=True).records) == 1
     assert len(record.part_digests) == 2
-    assert [part.index for part in parts] == [0, 1]
+    assert [key - (log.pk << 40) for key in whole.entry_ids] == [2, 3]
+    assert (whole.more, first.more, second.more) == (False, True, False)
+    assert first.entry_ids + second.entry_ids == whole.entry_ids
 
 
 def test_an_erased_list_part_is_gone(held: Logs) -> None:
@@ -271,4 +276,4 @@ def test_an_erased_list_part_is_gone(held: Logs) -> None:
     with held.store.read() as conn:
         record = queries.get_alert(conn, alert.name, NOW_MS)
         assert record is not None
-        assert [part.index for part in queries.list_parts(conn, record)] == [0]
+        assert list_parts_page(conn, record, 0, 1 << 20) == PartPage((log.pk << 40 | 2,), more=False)
