@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -54,6 +55,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
+    pretty_exceptions_enable=False,
     help="""One State's node in the Diversion Information Exchange Forum (DIEF) of the Arms Trade Treaty.
 
 Begin with `dief demo` to see what it does, or with `dief init DIR --state XA` to set up a node.
@@ -68,4 +70,5 @@ def _root() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point of the installed command."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     return app(arguments if arguments is not None else sys.argv[1:], prog_name="dief")

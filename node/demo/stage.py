@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,8 +27,13 @@ from node.ops.clock import now_ms, to_timestamp
 
 FEDERATION = "demo"
 DAY_MS = 86_400_000
-CALL_SECONDS = 20
-POLL_SECONDS = 0.004
+CALL_SECONDS = 60
+PATIENCE_SECONDS = 180.0
+"""Bounds failures only: on a loaded machine a process alone may take half a minute to start."""
+POLL_SECONDS = (0.004, 0.1)
+"""Between two looks, at first and after a second: measured times are fine, long waits cost the nodes nothing."""
+PORTS = range(20_000, 32_000)
+"""Below the ports that systems hand out to connections by themselves."""
 T = TypeVar("T")
 
 STATES = {
@@ -56,29 +62,53 @@ class StepFailedError(Exception):
     """A step of the demonstration did not end as it must; the text says what was expected."""
 
 
-def until(look: Callable[[], T | None], what: str, seconds: float = 20.0) -> T:
+def until(look: Callable[[], T | None], what: str, seconds: float = PATIENCE_SECONDS) -> T:
     """The first true result of `look`, asked again and again.
 
     Raises:
         StepFailedError: It did not come in time.
     """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    refusal = ""
+    while (waited := time.monotonic() - began) < seconds:
         try:
             found = look()
-        except grpc.RpcError:
-            found = None
+        except grpc.RpcError as error:
+            found, refusal = None, f"; last answer: {str(error)[:300]}"
         if found:
             return found
-        time.sleep(POLL_SECONDS)
-    raise StepFailedError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(POLL_SECONDS[waited > 1])
+    raise StepFailedError(f"{what}: not within {seconds:.0f} s{refusal}")
 
 
-def free_port() -> int:
-    """A port of the loopback address that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Ports:
+    """Free TCP ports of the loopback address, claimed so that no other demonstration takes them meanwhile.
+
+    - The claim is a UDP socket on the port of the same number: it stands in no listener's way, and ends with us.
+    """
+
+    def __init__(self) -> None:
+        self._claims: list[socket.socket] = []
+
+    def take(self) -> int:
+        """One more."""
+        while True:
+            port = random.choice(PORTS)  # noqa: S311 - not a secret
+            claim = socket.socket(type=socket.SOCK_DGRAM)
+            try:
+                claim.bind(("127.0.0.1", port))
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            except OSError:
+                claim.close()
+                continue
+            self._claims.append(claim)
+            return port
+
+    def close(self) -> None:
+        """End the claims."""
+        for claim in self._claims:
+            claim.close()
 
 
 @dataclass
@@ -87,8 +117,8 @@ class Actor:
 
     state: str
     home: Path
-    federation_port: int = field(default_factory=free_port)
-    national_port: int = field(default_factory=free_port)
+    federation_port: int
+    national_port: int
     process: subprocess.Popen[bytes] | None = None
     _channels: dict[str, grpc.Channel] = field(default_factory=dict)
 
@@ -121,7 +151,7 @@ class Actor:
         process, self.process = self.process, None
         if process is not None:
             process.send_signal(how)
-            process.wait(timeout=20)
+            _wait_for_end(process)
 
     def channel(self, role: str) -> grpc.Channel:
         """Its national listener, as one of its roles."""
@@ -151,7 +181,14 @@ class Actor:
         return operator_pb2_grpc.OperatorServiceStub(self.channel("operator"))
 
     def status(self) -> operator_pb2.GetStatusResponse:
-        """Its status."""
+        """Its status.
+
+        Raises:
+            StepFailedError: Its process has ended.
+        """
+        if self.process is not None and self.process.poll() is not None:
+            last = (self.home / "node.log").read_text(encoding="utf-8", errors="replace").strip()[-500:]
+            raise StepFailedError(f"The node of {self.state} has ended by itself: {last}")
         return self.operator.GetStatus(operator_pb2.GetStatusRequest(), timeout=CALL_SECONDS)
 
     def dief(self, *arguments: str) -> str:
@@ -164,7 +201,7 @@ class Actor:
             [sys.executable, "-m", "node.cli", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
             env={**os.environ, "DIEF_CONFIG": str(self.config)},
         )
@@ -174,7 +211,7 @@ class Actor:
 
     def files_holding(self, needle: bytes) -> list[Path]:
         """Files of its home, databases and logs among them, whose bytes hold `needle`."""
-        return [path for path in self.home.rglob("*") if path.is_file() and needle in path.read_bytes()]
+        return [path for path in self.home.rglob("*") if path.is_file() and _holds(path, needle)]
 
 
 class Stage:
@@ -182,7 +219,11 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.actors = {state: Actor(state, folder / state.lower()) for state in STATES}
+        self._ports = Ports()
+        self.actors = {
+            state: Actor(state, folder / state.lower(), self._ports.take(), self._ports.take())
+            for state in STATES
+        }
         self._others: list[subprocess.Popen[bytes]] = []
 
     def __getitem__(self, state: str) -> Actor:
@@ -204,7 +245,7 @@ class Stage:
         envelope = self._roster()
         digest = digest_of(envelope)
         for actor in self.actors.values():
-            until(lambda actor=actor: actor.status().state, f"{actor.state} answering", 30)  # type: ignore[misc]
+            until(lambda actor=actor: actor.status().state, f"{actor.state} answering")  # type: ignore[misc]
             actor.operator.UpdateRoster(
                 operator_pb2.UpdateRosterRequest(envelope=envelope, trust_sha256=digest), timeout=CALL_SECONDS
             )
@@ -241,11 +282,18 @@ class Stage:
             if actor.process is not None:
                 actor.process.terminate()
         for process in self._others:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(timeout=20)
+            process.terminate()
+        for process in self._others:
+            _wait_for_end(process)
         for actor in self.actors.values():
             actor.end()
+        self._ports.close()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the nodes and of what runs beside them."""
+        nodes = [actor.process for actor in self.actors.values() if actor.process is not None]
+        return [process.pid for process in (*nodes, *self._others)]
 
     def _roster(self) -> roster_pb2.RosterEnvelope:
         keepers = [Ed25519PrivateKey.generate() for _ in range(3)]
@@ -278,6 +326,23 @@ class Stage:
             log_keys=[_roster_key(pem.read_ed25519_key(pki / "log.key"))],
             endpoints=[actor.endpoint],
         )
+
+
+def _wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process that was told to end has ended; end it by force if it does not."""
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=30)
+
+
+def _holds(path: Path, needle: bytes) -> bool:
+    """Whether a file holds bytes; one that is gone meanwhile (a write-ahead log, when its database closes) does not."""
+    try:
+        return needle in path.read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from dief.v1 import (
 from node import audit
 from node.demo import cases
 from node.demo.liar import tampering
-from node.demo.stage import CALL_SECONDS, Actor, Stage, StepFailedError, peer_channel, until
+from node.demo.stage import CALL_SECONDS, PATIENCE_SECONDS, Actor, Stage, StepFailedError, peer_channel, until
 from node.store.engine import Store
 
 ERASED = federation_pb2.RECEIPT_KIND_ERASED
@@ -36,11 +37,15 @@ ERASED = federation_pb2.RECEIPT_KIND_ERASED
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its name for machines, what it shows, and the act, which returns what happened in words."""
+    """One step: its name for machines, what it shows, and the act, which returns what happened in words.
+
+    `case` is the documented case of diversion that its alert follows, "" for none.
+    """
 
     name: str
     shows: str
     act: Callable[[], str]
+    case: str = ""
 
 
 class Story:
@@ -73,16 +78,19 @@ class Story:
             "audience-parties",
             "An alert for States Parties reaches XB and XE; XD, a signatory, never learns that it exists",
             self._parties,
+            "a forged police order: who never ordered is named as buyer",
         )
         yield Step(
             "audience-bilateral",
             "XA tells XB alone of missiles re-transferred within 59 days of export",
             self._bilateral,
+            "59 days from factory to armed group",
         )
         yield Step(
             "release",
             "An alert that names a person waits for an approver; the person's name is stripped before signing",
             self._release,
+            "sealed shipper-owned containers with a false cargo declaration",
         )
         yield Step(
             "screening",
@@ -97,12 +105,14 @@ class Story:
             "withdrawal",
             "XA named a forwarder wrongly: UNFOUNDED, erased everywhere to the last byte, receipts come back",
             self._withdrawal,
+            "a wrong alert withdrawn",
         )
         yield Step("kill", "XB is killed with SIGKILL, misses news, restarts and catches up", self._kill)
         yield Step(
             "tampering",
             "XE's node sends XB an entry with one flipped bit; XB refuses it, XA's log goes on",
             self._tampering,
+            "stock that passes through a neighbour, met a decade later",
         )
         yield Step("deny", "XA's operator denies XE: its live stream is cut", self._deny)
         yield Step(
@@ -113,7 +123,7 @@ class Story:
 
     def _nodes(self) -> str:
         self._stage.build()
-        until(lambda: self._stage.all_live(), "every node following every other", 40)
+        until(lambda: self._stage.all_live(), "every node following every other")
         return "12 streams under mutual TLS, each State with its own CA"
 
     def _registry(self) -> str:
@@ -128,7 +138,7 @@ class Story:
             "adapter", "run", str(registry / "mapping.toml"), "--every", "0.3s", state="XA", log="adapter.log"
         )
         xb = self._stage["XB"]
-        until(lambda: len(self._listed(xb, "XA")) >= 2, "the first run of XA's adapter", 20)
+        until(lambda: len(self._listed(xb, "XA")) >= 2, "the first run of XA's adapter")
         known = set(self._listed(xb, "XA"))
         began = time.perf_counter()
         database.execute("UPDATE licence SET status = 'revoked' WHERE id = 'l-3'")
@@ -191,11 +201,9 @@ class Story:
 
     def _query(self) -> str:
         name = self._publish("XA", cases.for_signatories("GL 9120066"), "XB")
-        found = json.loads(self._stage["XD"].dief("query", "--peer", "XA", "--serial", "gl9120066", "--json"))
+        with ThreadPoolExecutor(2) as both:
+            found, hidden = both.map(self._ask_at_xa, ("gl9120066", "gl7734501"))
         self._expect([row["alert"] for row in found] == [name], "XD did not find exactly this alert")
-        hidden = json.loads(
-            self._stage["XD"].dief("query", "--peer", "XA", "--serial", "gl7734501", "--json")
-        )
         self._expect(hidden == [], "XD found what is for States Parties")
         return f"found and proven by {found[0]['proven_by']}; what is for States Parties only is not there"
 
@@ -232,7 +240,10 @@ class Story:
         request = desk_pb2.ListReceiptsRequest(alert=name)
         until(
             lambda: (
-                {row.state: row.kind for row in self._stage["XA"].desk.ListReceipts(request, timeout=5).rows}
+                {
+                    row.state: row.kind
+                    for row in self._stage["XA"].desk.ListReceipts(request, timeout=CALL_SECONDS).rows
+                }
                 == {"XB": ERASED, "XE": ERASED}
             ),
             "receipts at XA",
@@ -247,7 +258,7 @@ class Story:
         name = self._publish("XA", cases.forged_police_order("GL 6660001"), "XE")
         began = time.perf_counter()
         xb.start()
-        self._wait(xb, name, 30)
+        self._wait(xb, name)
         took = time.perf_counter() - began
         return f"started, caught up and showing it after {took:.1f} s"
 
@@ -265,7 +276,7 @@ class Story:
             self._wait(xb, self._publish("XA", cases.forged_police_order("GL 8880001"), "XB"))
         refused = sum(xb.status().refused.values()) - refused_before
         xe.start()
-        self._wait(xb, true_name, 40)
+        self._wait(xb, true_name)
         return f"refused {refused} times, XA's news arrived meanwhile; from XE's true node the same entry is taken"
 
     def _deny(self) -> str:
@@ -283,12 +294,12 @@ class Story:
                     cut.set()
 
             threading.Thread(target=read, daemon=True).start()
-            self._expect(caught.wait(20), "XE could not follow XA")
+            self._expect(caught.wait(PATIENCE_SECONDS), "XE could not follow XA")
             began = time.perf_counter()
             xa.operator.DenyPeer(
                 operator_pb2.DenyPeerRequest(state="XE", reason="demonstration"), timeout=CALL_SECONDS
             )
-            self._expect(cut.wait(20), "XE's stream was not cut")
+            self._expect(cut.wait(PATIENCE_SECONDS), "XE's stream was not cut")
             took = (time.perf_counter() - began) * 1000
             code = stream.code()
         name = self._publish("XA", cases.forged_police_order("GL 9990001"), "XB")
@@ -337,8 +348,12 @@ class Story:
             raise StepFailedError(f"{actor.state} does not know {name}")
         return found
 
-    def _wait(self, actor: Actor, name: str, seconds: float = 20.0) -> desk_pb2.AlertView:
-        return until(lambda: self._find(actor, name), f"{name} at {actor.state}", seconds)
+    def _wait(self, actor: Actor, name: str) -> desk_pb2.AlertView:
+        return until(lambda: self._find(actor, name), f"{name} at {actor.state}")
+
+    def _ask_at_xa(self, serial: str) -> list[dict[str, str]]:
+        answer = self._stage["XD"].dief("query", "--peer", "XA", "--serial", serial, "--json")
+        return list(json.loads(answer))
 
     def _listed(self, actor: Actor, origin: str) -> list[str]:
         request = desk_pb2.ListAlertsRequest(origins=[origin])
