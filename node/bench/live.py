@@ -73,22 +73,34 @@ def _one(
     number: int,
 ) -> tuple[float, float]:
     here, there = _newest(origin), _newest(follower)
+    begun = time.perf_counter()
+    answer = stub.SubmitRecords.future(record(number), timeout=ARRIVAL_SECONDS)
+    committed = _wait(origin, here, begun)
+    arrived = _wait(follower, there, begun)
+    check(answer.result())
+    return arrived - committed, arrived - begun
+
+
+def record(number: int) -> registry_pb2.SubmitRecordsRequest:
+    """A registry's request to publish one more sample."""
     alert = sample_alert(FIRST_NUMBER + number)
     alert.ClearField("name")
     alert.ClearField("revision")
     draft = draft_pb2.DraftInput(action=draft_pb2.DRAFT_ACTION_PUBLISH, alert=alert)
-    record = registry_pb2.RegistryRecord(
-        key=str(number), content_hash=hashlib.sha256(alert.SerializeToString()).digest(), draft=draft
-    )
-    request = registry_pb2.SubmitRecordsRequest(stream=STREAM, records=[record], cursor=b"%d" % number)
-    begun = time.perf_counter()
-    answer = stub.SubmitRecords.future(request, timeout=ARRIVAL_SECONDS)
-    committed = _wait(origin, here, begun)
-    arrived = _wait(follower, there, begun)
-    outcome = answer.result().outcomes[0]
+    digest = hashlib.sha256(alert.SerializeToString()).digest()
+    made = registry_pb2.RegistryRecord(key=str(number), content_hash=digest, draft=draft)
+    return registry_pb2.SubmitRecordsRequest(stream=STREAM, records=[made], cursor=b"%d" % number)
+
+
+def check(answer: registry_pb2.SubmitRecordsResponse) -> None:
+    """Whether the origin took a record.
+
+    Raises:
+        BenchError: It did not.
+    """
+    outcome = answer.outcomes[0]
     if outcome.result != registry_pb2.RECORD_RESULT_ACCEPTED:
         raise BenchError(f"The origin refused the record: {outcome.error.message}")
-    return arrived - committed, arrived - begun
 
 
 def _newest(database: sqlite3.Connection) -> int:

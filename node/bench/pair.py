@@ -2,10 +2,12 @@
 
 - Homes and certificates are those that `dief init --dev` makes; both run as `dief serve`.
 - XA has admitted XB from the start; XB admits XA when a measurement begins.
+- Guests are further States that XA has admitted: they have certificates and no node.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -13,7 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -22,14 +24,16 @@ import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from dief.v1 import event_pb2, operator_pb2, operator_pb2_grpc, roster_pb2
+from dief.v1.handling_pb2 import Audience
 
 from node.alerts import project
 from node.alerts.bodies import PUBLISHED
 from node.bench.samples import audience, sample_alert
 from node.federation.trust import LiveTrust
 from node.identity import authoring, dsse, pem, roster, trust_store
+from node.identity.development import DevelopmentPki
 from node.ledger.anchor import Anchor
-from node.ledger.checkpoint import Ed25519NoteSigner, trust_domain
+from node.ledger.checkpoint import Ed25519NoteSigner, Ed25519NoteVerifier, trust_domain
 from node.ledger.events import NewEvent
 from node.ledger.writer import LogWriter
 from node.ops import settings as node_settings
@@ -39,6 +43,7 @@ from node.store.engine import Store
 from node.store.migrations import migrate
 
 FEDERATION = "dief"
+LOOPBACK = "127.0.0.1"
 BATCH = 1000
 START_SECONDS = 60
 POLICY = """\
@@ -76,7 +81,7 @@ class BenchNode:
         node = cls(state, folder / state.lower(), _free_port(), _free_port())
         _dief(
             "init", str(node.home), "--state", state, "--federation", FEDERATION, "--dev",
-            "--listen", node.endpoint, "--national", f"127.0.0.1:{node.national_port}",
+            "--listen", node.endpoint, "--national", node.national_endpoint,
         )  # fmt: skip
         (node.home / "policy.toml").write_text(POLICY)
         return node
@@ -84,7 +89,12 @@ class BenchNode:
     @property
     def endpoint(self) -> str:
         """Address of the federation listener."""
-        return f"127.0.0.1:{self.federation_port}"
+        return f"{LOOPBACK}:{self.federation_port}"
+
+    @property
+    def national_endpoint(self) -> str:
+        """Address of the national listener."""
+        return f"{LOOPBACK}:{self.national_port}"
 
     @property
     def settings(self) -> node_settings.Settings:
@@ -100,14 +110,18 @@ class BenchNode:
         """A read-only connection to the database of the running node."""
         return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, isolation_level=None, timeout=10)
 
-    def start(self) -> None:
-        """Starts `dief serve` and waits until the operator is answered."""
+    def start(self, **settings: str) -> None:
+        """Starts `dief serve` and waits until the operator is answered.
+
+        Args:
+            settings: Overrides as in the environment, without the prefix: FEDERATION__MAX_STREAMS_PER_PEER="8".
+        """
         with (self.home / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "node.cli", "serve", "--config", str(self.home / "dief.toml")],
                 stdout=log,
                 stderr=log,
-                env=_environment(),
+                env=_environment() | {f"DIEF_{name}": value for name, value in settings.items()},
             )
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -132,10 +146,14 @@ class BenchNode:
 
     def national(self, role: str) -> grpc.Channel:
         """A channel to the national listener."""
-        folder = self.home / "pki"
-        return grpc.secure_channel(
-            f"127.0.0.1:{self.national_port}", credentials(folder, "national-ca", role), SEPARATE
-        )
+        return grpc.secure_channel(self.national_endpoint, self._national_credentials(role), SEPARATE)
+
+    def national_aio(self, role: str) -> grpc.aio.Channel:
+        """A channel to the national listener, for an event loop."""
+        return grpc.aio.secure_channel(self.national_endpoint, self._national_credentials(role), SEPARATE)
+
+    def _national_credentials(self, role: str) -> grpc.ChannelCredentials:
+        return credentials(self.home / "pki", "national-ca", role)
 
     def operate(self, call: Callable[[operator_pb2_grpc.OperatorServiceStub], object]) -> None:
         """One call as operator."""
@@ -171,16 +189,44 @@ def credentials(
 class Pair:
     """Origin and follower."""
 
-    def __init__(self, folder: Path) -> None:
-        """Makes both homes and has them trust one roster."""
+    def __init__(self, folder: Path, guests: Sequence[str] = ()) -> None:
+        """Makes both homes and has them trust one roster.
+
+        Args:
+            folder: Where.
+            guests: Further States of the roster.
+        """
         self.folder = folder
         self.origin = BenchNode.make(folder, "XA")
         self.follower = BenchNode.make(folder, "XB")
+        self.guests = tuple(guests)
         self.filled = 0
+        for state in self.guests:
+            DevelopmentPki.make(state, FEDERATION).write(self.pki_of(state))
         self._trust()
 
-    def fill(self, count: int, progress: Progress) -> None:
-        """Appends samples to the origin's log, as the node does it, while the node is stopped."""
+    def pki_of(self, state: str) -> Path:
+        """Folder of a State's certificates and keys."""
+        return self.folder / state.lower() / "pki"
+
+    def peer_credentials(self, state: str) -> grpc.ChannelCredentials:
+        """Credentials of a State's node towards the origin."""
+        return credentials(self.pki_of(state), "federation-ca", "node", self.pki_of(self.origin.state))
+
+    @property
+    def verifier(self) -> Ed25519NoteVerifier:
+        """Verifier of the origin's checkpoints."""
+        key = pem.read_ed25519_key(self.pki_of(self.origin.state) / "log.key")
+        return Ed25519NoteVerifier(trust_domain(FEDERATION, self.origin.state), dsse.public_bytes(key))
+
+    def fill(self, count: int, progress: Progress, audiences: Sequence[Audience] = (audience(),)) -> None:
+        """Appends samples to the origin's logs, as the node does it, while the node is stopped.
+
+        Args:
+            count: How many more.
+            progress: Told of them.
+            audiences: A batch goes to each in turn, so that each has a log of its own.
+        """
         settings = self.origin.settings
         store = Store.open(settings.database_url)
         trust = LiveTrust(store, self.origin.state)
@@ -196,11 +242,14 @@ class Pair:
         )
         try:
             end = self.filled + count
+            batch = min(BATCH, max(1, count // len(audiences)))
+            turns = itertools.cycle(audiences)
             while self.filled < end:
-                last = min(end, self.filled + BATCH)
-                events = [_event(i) for i in range(self.filled, last)]
+                last = min(end, self.filled + batch)
+                whom = next(turns)
+                events = [_event(i, whom) for i in range(self.filled, last)]
                 with store.write() as conn:
-                    project.apply(conn, writer.append(conn, audience(), events))
+                    project.apply(conn, writer.append(conn, whom, events))
                 progress(last - self.filled)
                 self.filled = last
         finally:
@@ -221,8 +270,12 @@ class Pair:
         content = authoring.first_version(
             FEDERATION, keepers=[dsse.public_bytes(keeper)], threshold=1, now_ms=now
         )
-        for node in (self.origin, self.follower):
-            authoring.put(content, _participant(node), now)
+        for state, endpoints in (
+            (self.origin.state, [self.origin.endpoint]),
+            (self.follower.state, [self.follower.endpoint]),
+            *((guest, []) for guest in self.guests),
+        ):
+            authoring.put(content, _participant(state, self.pki_of(state), endpoints), now)
         envelope = dsse.sign(authoring.wrap(content), dsse.signer_of(keeper))
         for node in (self.origin, self.follower):
             store = Store.open(node.settings.database_url)
@@ -230,30 +283,31 @@ class Pair:
             with store.write() as conn:
                 trust_store.trust_first(conn, envelope, roster.digest_of(envelope), now)
                 if node is self.origin:
-                    trust_store.admit(conn, self.follower.state, None, "bench")
+                    for state in (self.follower.state, *self.guests):
+                        trust_store.admit(conn, state, None, "bench")
             store.close()
 
 
-def _event(i: int) -> NewEvent:
+def _event(i: int, whom: Audience) -> NewEvent:
     alert = sample_alert(i)
+    alert.handling.audience.CopyFrom(whom)
     body = event_pb2.AlertPublished(alert=alert).SerializeToString(deterministic=True)
     expires_ms = alert.handling.expires_on.seconds * 1000
     return NewEvent(kind=PUBLISHED, subject=alert.name, revision=1, body=body, expires_ms=expires_ms)
 
 
-def _participant(node: BenchNode) -> roster_pb2.Participant:
-    folder = node.home / "pki"
+def _participant(state: str, folder: Path, endpoints: list[str]) -> roster_pb2.Participant:
     key = pem.read_ed25519_key(folder / "log.key")
     return roster_pb2.Participant(
-        state=node.state,
-        display_name=f"State {node.state}",
+        state=state,
+        display_name=f"State {state}",
         treaty_status=roster_pb2.TREATY_STATUS_STATE_PARTY,
         state_of_participation=roster_pb2.PARTICIPANT_STATE_ACTIVE,
         ca_certificates=[
             one.public_bytes(Encoding.DER) for one in pem.read_certificates(folder / "federation-ca.pem")
         ],
         log_keys=[authoring.roster_key(dsse.public_bytes(key))],
-        endpoints=[node.endpoint],
+        endpoints=endpoints,
     )
 
 
@@ -275,7 +329,7 @@ def _dief(*arguments: str) -> None:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from node.bench import catchup, limit, live, screening
+from node.bench import catchup, follow, limit, live, reconnect, screening
 from node.bench.numbers import machine
 from node.bench.pair import BenchError, Pair, Progress
 from node.identity import dsse, pem
@@ -18,6 +18,11 @@ from node.identity import dsse, pem
 NAIVE_ALERTS = 600
 LIVE_ALERTS = 300
 APPLICATIONS = 300
+FOLLOW_ALERTS = 100
+RECONNECTS = 50
+MEASUREMENTS = ("catchup", "live", "screen", "trace", "follow", "reconnect")
+SMALL = {"follow": 500, "reconnect": 10_000}
+"""Alerts that are enough where all is measured: a hundred followers each take them in, a hundred logs share them."""
 
 Task = Callable[[str, int], Progress]
 """Begins a step of so many things, and how its progress is told."""
@@ -48,16 +53,17 @@ class Goal:
 
 
 @contextmanager
-def pair(keep: bool) -> Iterator[Pair]:
+def pair(keep: bool, guests: Sequence[str] = ()) -> Iterator[Pair]:
     """Two nodes in a temporary folder, ended and removed afterwards.
 
     Args:
         keep: Leave the folder.
+        guests: Further States of the roster.
     """
     folder = Path(tempfile.mkdtemp(prefix="dief-bench-"))
     made = None
     try:
-        made = Pair(folder)
+        made = Pair(folder, guests)
         yield made
     except BenchError as error:
         if keep:
@@ -76,8 +82,8 @@ def run(
     """Measure.
 
     Args:
-        measurements: Of "catchup", "live" and "screen".
-        alerts: How many the origin holds before the follower may connect.
+        measurements: Some of MEASUREMENTS.
+        alerts: How many the origin holds before; where several are measured, at most SMALL of those named there.
         task: Tells of progress.
         keep: Leave the nodes' folder.
 
@@ -88,19 +94,48 @@ def run(
         BenchError: A node failed.
     """
     found: dict[str, dict[str, Any]] = {}
-    with pair(keep) as nodes:
-        nodes.fill(alerts, task("Filling the origin's log", alerts))
+    if wanted := set(measurements) & {"catchup", "live", "screen", "trace"}:
+        with pair(keep) as nodes:
+            found |= _with_two(nodes, wanted, alerts, task)
+    several = len(measurements) > 1
+    if "follow" in measurements:
+        held = min(alerts, SMALL["follow"]) if several else alerts
+        with pair(keep, follow.GUESTS) as nodes:
+            nodes.fill(held, task("Filling the origin's log", held))
+            told = follow.measure(nodes, FOLLOW_ALERTS, task("Releasing to a hundred", FOLLOW_ALERTS))
+            found["follow"] = asdict(told)
+    if "reconnect" in measurements:
+        held = min(alerts, SMALL["reconnect"]) if several else alerts
+        with pair(keep) as nodes:
+            whom = reconnect.audiences(nodes.follower.state)
+            nodes.fill(held, task("Filling a hundred logs", held), whom)
+            again = reconnect.measure(nodes, RECONNECTS, task("Connecting again", 2 * RECONNECTS))
+            found["reconnect"] = asdict(again)
+    return {name: {**found[name], "machine": machine()} for name in MEASUREMENTS if name in found}
+
+
+def _with_two(nodes: Pair, wanted: Collection[str], alerts: int, task: Task) -> dict[str, dict[str, Any]]:
+    """What is measured with one log: a node that is only asked takes no copy first."""
+    found: dict[str, dict[str, Any]] = {}
+    nodes.fill(alerts, task("Filling the origin's log", alerts))
+    copied = bool({"catchup", "live"} & set(wanted))
+    asked = nodes.follower if copied else nodes.origin
+    if copied:
         caught = catchup.measure(nodes, task("Catching up", alerts))
-        if "live" in measurements:
-            figures = live.measure(nodes, LIVE_ALERTS, task("Releasing live", LIVE_ALERTS))
-            found["live"] = {**asdict(figures), "machine": machine()}
-        if "screen" in measurements:
-            shown = screening.measure(nodes, APPLICATIONS, task("Screening applications", APPLICATIONS))
-            found["screen"] = {**asdict(shown), "machine": machine()}
-        if "catchup" in measurements:
-            nodes.follower.stop()
-            found["catchup"] = _beside_limits(nodes, caught, task)
-    return {name: found[name] for name in ("catchup", "live", "screen") if name in found}
+    else:
+        nodes.origin.start()
+    if "live" in wanted:
+        found["live"] = asdict(live.measure(nodes, LIVE_ALERTS, task("Releasing live", LIVE_ALERTS)))
+    if "screen" in wanted:
+        job = task("Screening applications", APPLICATIONS)
+        found["screen"] = asdict(screening.measure(asked, alerts, APPLICATIONS, job))
+    if "trace" in wanted:
+        job = task("Tracing serials", APPLICATIONS)
+        found["trace"] = asdict(screening.trace(asked, alerts, APPLICATIONS, job))
+    if "catchup" in wanted:
+        nodes.follower.stop()
+        found["catchup"] = _beside_limits(nodes, caught, task)
+    return found
 
 
 def goals(found: dict[str, dict[str, Any]]) -> list[Goal]:
@@ -117,6 +152,16 @@ def goals(found: dict[str, dict[str, Any]]) -> list[Goal]:
     if screened := found.get("screen"):
         listed.append(Goal("screen", "p50_ms", screened["p50_ms"], 10))
         listed.append(Goal("screen", "p99_ms", screened["p99_ms"], 50))
+    if traced := found.get("trace"):
+        listed.append(Goal("trace", "p50_ms", traced["p50_ms"], 3))
+    if told := found.get("follow"):
+        listed.append(Goal("follow", "p99_ms", told["p99_ms"], 500))
+        if told["mb_per_follower"] is not None:
+            listed.append(Goal("follow", "mb_per_follower", told["mb_per_follower"], 1))
+    if again := found.get("reconnect"):
+        listed.append(Goal("reconnect", "p50_ms", again["p50_ms"], 50))
+        listed.append(Goal("reconnect", "bytes", again["bytes"], 20_000))
+        listed.append(Goal("reconnect", "resigned_bytes", again["resigned_bytes"], 45_000))
     return listed
 
 
@@ -134,5 +179,4 @@ def _beside_limits(nodes: Pair, caught: catchup.CatchUp, task: Task) -> dict[str
         "n": caught.n,
         "seconds": caught.seconds,
         "resident_mb": caught.resident_mb,
-        "machine": machine(),
     }
