@@ -23,8 +23,11 @@ from registry_adapters.mapping.toml_lines import key_lines, line_of
 from registry_adapters.sinks.settings import FileSinkSettings, HttpSinkSettings, SqlSinkSettings
 from registry_adapters.sources.file_settings import (
     CsvSettings,
+    FlatSettings,
     Join,
     JsonlSettings,
+    RecordSettings,
+    RunNumbers,
     SpreadsheetSettings,
     XmlSettings,
 )
@@ -51,7 +54,7 @@ IndicatorName = Literal[
 
 
 WriteBackSettings = SqlSinkSettings | FileSinkSettings | HttpSinkSettings
-FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings | XmlSettings
+FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings | XmlSettings | FlatSettings
 SourceSettings = SqlSettings | RestSettings | FileSettings
 
 
@@ -261,7 +264,7 @@ def _words(where: tuple[str | int, ...], kind: str, message: str) -> str:
 
 def _near(where: tuple[str | int, ...]) -> str:
     models: dict[str, tuple[type[BaseModel], ...]] = {
-        "source": (*get_args(SourceSettings), *REST_PARTS, ChangesSettings, Join),
+        "source": (*get_args(SourceSettings), *REST_PARTS, ChangesSettings, Join, RecordSettings, RunNumbers),
         "lookup": (LookupSettings,),
         "select": (Select, Condition),
         "write_back": get_args(WriteBackSettings),

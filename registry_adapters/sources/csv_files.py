@@ -86,7 +86,9 @@ class CsvSource:
         """A row of the quarantine as it would be read now."""
         header, separator = row.values.get("header"), row.values.get("separator")
         if isinstance(header, list) and isinstance(separator, str):
-            record = Record(0, row.raw, parse_record(row.raw, separator, self._settings.quote))
+            cut = row.values.get("cut") is True
+            fields = None if cut else parse_record(row.raw, separator, self._settings.quote)
+            record = Record(0, row.raw, fields, "RECORD_TOO_LARGE" if cut else "")
             made = self._row(record, tuple(header), separator, row.position, row.cursor, row.scan)
             return replace(made, deleted=row.deleted)
         return replace(row, faults=tuple(powers_of_ten(row.values, self._identifiers)))
@@ -143,6 +145,8 @@ class CsvSource:
             reason = record.fault or ("NOT_WELL_FORMED" if record.fields is None else "FIELD_COUNT")
             fault = FieldFault("", "", reason, _WORDS[reason])
             torn: dict[str, Any] = {"header": list(header), "separator": separator}
+            if reason == "RECORD_TOO_LARGE":
+                torn["cut"] = True
             return Row(None, torn, position, cursor, (fault,), scan=scan, raw=record.text)
         values = dict(zip(header, fitted, strict=True))
         faults = tuple(powers_of_ten(values, self._identifiers))

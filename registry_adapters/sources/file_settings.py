@@ -218,11 +218,13 @@ class RunNumbers(Part):
         field: Field of the header that holds the number.
         in_name: Regular expression whose first group is the same number in the file's name.
         accept_gap_to: A number that may follow although numbers before it are missing.
+        accept_repeated: Numbers that may come after higher ones, in files that correct older ones under new names.
     """
 
     field: str
     in_name: str | None = None
     accept_gap_to: int | None = None
+    accept_repeated: tuple[int, ...] = ()
 
     @field_validator("in_name")
     @classmethod
@@ -275,6 +277,17 @@ class FlatSettings(FolderSettings):
     run: RunNumbers | None = None
     max_record_bytes: Size = 1 << 20
     max_row_lines: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+    @field_validator("encoding")
+    @classmethod
+    def _by_bytes(cls, encoding: str) -> str:
+        try:
+            known = "\n".encode(encoding) == b"\n"
+        except LookupError:
+            known = False
+        if not known:
+            raise ValueError("must be an encoding in which lines end as in ASCII, such as utf-8 or cp1252")
+        return encoding
 
     @model_validator(mode="after")
     def _fits(self) -> FlatSettings:

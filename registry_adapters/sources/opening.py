@@ -11,10 +11,12 @@ from registry_adapters.source import Source
 from registry_adapters.sources.csv_files import CsvSource
 from registry_adapters.sources.file_settings import (
     CsvSettings,
+    FlatSettings,
     JsonlSettings,
     SpreadsheetSettings,
     XmlSettings,
 )
+from registry_adapters.sources.flat import FlatSource
 from registry_adapters.sources.jsonl import JsonlSource
 from registry_adapters.sources.rest import RestSource
 from registry_adapters.sources.rest_settings import RestSettings
@@ -65,3 +67,5 @@ def _open_files(settings: FileSettings, mapping: Mapping) -> Source:
             return SpreadsheetSource(settings, mapping.home, needed, used)
         case XmlSettings():
             return XmlSource(settings, mapping.home, needed, members(mapping.file))
+        case FlatSettings():
+            return FlatSource(settings, mapping.home, needed, members(mapping.file))
