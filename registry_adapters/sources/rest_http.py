@@ -31,6 +31,7 @@ from urllib3.exceptions import (
     HTTPError,
     IncompleteRead,
     LocationParseError,
+    NewConnectionError,
     SSLError,
 )
 from urllib3.util import Timeout, Url
@@ -140,14 +141,6 @@ class Channel:
                 "Check [source.tls]: the authority of the registry, and the adapter's own certificate.",
                 reason="TLS_REFUSED",
             ) from None
-        except http_errors.TimeoutError:
-            raise PassingError(
-                SourceError(
-                    "The registry does not answer in time.",
-                    "Try its address by hand; see connect_seconds and read_seconds of [source].",
-                    reason="REGISTRY_SILENT",
-                )
-            ) from None
         except DecodeError:
             raise PassingError(
                 SourceError(
@@ -161,14 +154,7 @@ class Channel:
                 "The registry's address cannot be used.", "Mend `url` of [source].", reason="URL_UNFIT"
             ) from None
         except (HTTPError, OSError) as error:
-            words = "broke off its answer" if isinstance(error, IncompleteRead) else "cannot be reached"
-            raise PassingError(
-                SourceError(
-                    f"The registry {words}: {type(error).__name__}.",
-                    "Try its address by hand; the run goes on where it stopped.",
-                    reason="REGISTRY_AWAY",
-                )
-            ) from None
+            raise PassingError(_away(error)) from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -329,6 +315,22 @@ def _refuse(answer: Answer) -> None:
     if status in _PASSING:
         raise PassingError(error)
     raise error
+
+
+def _away(error: Exception) -> SourceError:
+    timed_out = isinstance(error, http_errors.TimeoutError) and not isinstance(error, NewConnectionError)
+    if timed_out:
+        return SourceError(
+            "The registry does not answer in time.",
+            "Try its address by hand; see connect_seconds and read_seconds of [source].",
+            reason="REGISTRY_SILENT",
+        )
+    words = "broke off its answer" if isinstance(error, IncompleteRead) else "cannot be reached"
+    return SourceError(
+        f"The registry {words}: {type(error).__name__}.",
+        "Try its address by hand; the run goes on where it stopped.",
+        reason="REGISTRY_AWAY",
+    )
 
 
 def _tls(settings: TlsSettings, home: Path) -> ssl.SSLContext:

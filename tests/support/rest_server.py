@@ -39,7 +39,7 @@ class Reply:
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
     declared: int | None = None
-    drip: Callable[[], None] | None = None
+    drip: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
