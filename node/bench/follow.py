@@ -19,9 +19,9 @@ from node.bench import live
 from node.bench.clients import VerifyingClient
 from node.bench.numbers import percentile
 from node.bench.pair import SEPARATE, BenchError, Pair, Progress
+from node.ops.errors import DiefError
 
 GUESTS = ("XD", "XE", "XF", "XG", "XH", "XJ", "XM", "XN", "XO", "XP", "XQ", "XR", "XT", "XW", "XY")
-CLIENTS = 99
 STREAMS_PER_PEER = 8
 START_SECONDS = 120.0
 ARRIVAL_SECONDS = 60.0
@@ -53,14 +53,19 @@ class Follow:
 class _Crowd:
     """The clients of this process and what they have seen."""
 
+    size: int
     caught_up: int = 0
     travels: list[float] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def until(self, caught_up: int, travels: int, seconds: float) -> None:
-        """Wait for so many clients at the end of the backlog and so many arrivals after it."""
+    async def all_have(self, alerts: int, seconds: float) -> None:
+        """Wait until all are at the end of the backlog and each was told of so many alerts since."""
+
+        def complete() -> bool:
+            return self.caught_up >= self.size and len(self.travels) >= alerts * self.size
+
         async with asyncio.timeout(seconds), self.changed:
-            await self.changed.wait_for(lambda: self.caught_up >= caught_up and len(self.travels) >= travels)
+            await self.changed.wait_for(complete)
 
     async def tell(self, *, caught_up: int = 0, travels: Sequence[float] = ()) -> None:
         """Add what one client has seen."""
@@ -70,11 +75,12 @@ class _Crowd:
             self.changed.notify_all()
 
 
-def measure(pair: Pair, count: int, progress: Progress) -> Follow:
+def measure(pair: Pair, clients: int, count: int, progress: Progress) -> Follow:
     """Start the origin and the node, let all catch up, and hand in `count` records one after the other.
 
     Args:
         pair: With the GUESTS, and neither node started.
+        clients: Followers that verify, beside the node.
         count: How many records.
         progress: Told of them.
 
@@ -86,35 +92,40 @@ def measure(pair: Pair, count: int, progress: Progress) -> Follow:
     pair.admit()
     watch = pair.follower.watch()
     try:
-        return asyncio.run(_measure(pair, watch, count, progress))
-    except TimeoutError:
-        raise BenchError("Not all clients caught up, or were told of an alert, in time.") from None
+        found = asyncio.run(_measure(pair, watch, clients, count, progress))
+    except* (TimeoutError, grpc.RpcError, DiefError) as errors:
+        raise BenchError(
+            f"Not all followers were told of everything in time: {errors.exceptions[0]!r}"
+        ) from None
     finally:
         watch.close()
+    return found
 
 
-async def _measure(pair: Pair, watch: sqlite3.Connection, count: int, progress: Progress) -> Follow:
-    crowd = _Crowd()
+async def _measure(
+    pair: Pair, watch: sqlite3.Connection, clients: int, count: int, progress: Progress
+) -> Follow:
+    crowd = _Crowd(clients)
     await _stored(watch, pair.filled, START_SECONDS)
     alone = pair.origin.resident_mb()
     async with asyncio.TaskGroup() as group:
-        clients = [
-            group.create_task(_client(pair, GUESTS[number % len(GUESTS)], crowd)) for number in range(CLIENTS)
+        running = [
+            group.create_task(_client(pair, GUESTS[number % len(GUESTS)], crowd)) for number in range(clients)
         ]
-        await crowd.until(CLIENTS, 0, START_SECONDS)
+        await crowd.all_have(0, START_SECONDS)
         together = pair.origin.resident_mb()
         stored = await _hand_in(pair, watch, count, crowd, progress)
-        for client in clients:
+        for client in running:
             client.cancel()
     stored = stored[WARM_UP:]
-    travels = crowd.travels[WARM_UP * CLIENTS :] + stored
+    travels = crowd.travels[WARM_UP * clients :] + stored
     return Follow(
         count,
-        CLIENTS + 1,
+        clients + 1,
         percentile(travels, 50),
         percentile(travels, 99),
         percentile(stored, 99),
-        None if alone is None or together is None else (together - alone) / CLIENTS,
+        None if alone is None or together is None else (together - alone) / clients,
     )
 
 
@@ -129,7 +140,7 @@ async def _hand_in(
             answer = stub.SubmitRecords(live.record(number), timeout=ARRIVAL_SECONDS)
             stored.append(await _stored(watch, pair.filled + number + 1, ARRIVAL_SECONDS))
             live.check(await answer)
-            await crowd.until(CLIENTS, (number + 1) * CLIENTS, ARRIVAL_SECONDS)
+            await crowd.all_have(number + 1, ARRIVAL_SECONDS)
             progress(int(number >= WARM_UP))
     return stored
 

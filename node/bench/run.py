@@ -19,6 +19,7 @@ NAIVE_ALERTS = 600
 LIVE_ALERTS = 300
 APPLICATIONS = 300
 FOLLOW_ALERTS = 100
+VERIFYING = 99
 RECONNECTS = 50
 MEASUREMENTS = ("catchup", "live", "screen", "trace", "follow", "reconnect")
 SMALL = {"follow": 500, "reconnect": 10_000}
@@ -102,8 +103,8 @@ def run(
         held = min(alerts, SMALL["follow"]) if several else alerts
         with pair(keep, follow.GUESTS) as nodes:
             nodes.fill(held, task("Filling the origin's log", held))
-            told = follow.measure(nodes, FOLLOW_ALERTS, task("Releasing to a hundred", FOLLOW_ALERTS))
-            found["follow"] = asdict(told)
+            job = task("Releasing to a hundred", FOLLOW_ALERTS)
+            found["follow"] = asdict(follow.measure(nodes, VERIFYING, FOLLOW_ALERTS, job))
     if "reconnect" in measurements:
         held = min(alerts, SMALL["reconnect"]) if several else alerts
         with pair(keep) as nodes:
