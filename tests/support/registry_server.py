@@ -44,6 +44,8 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
         cursors: stream to cursor.
         refuse: key to (field, description) of the violation with which a record is refused.
         watched: (stream, key) to the record under watch.
+        hits: Hits that wait until they stand in `acknowledged`.
+        standings: What ListOutcomes answers where a moment is asked for, or where there are any.
         poison: keys whose presence makes the whole batch INVALID_ARGUMENT.
         lose_answers: number of batches that are taken but whose answer is lost.
         away: number of calls that are answered UNAVAILABLE first.
@@ -53,6 +55,9 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.held: dict[tuple[str, str], registry_pb2.RegistryRecord] = {}
+        self.hits: list[watch_pb2.Hit] = []
+        self.acknowledged: set[tuple[str, int]] = set()
+        self.standings: list[registry_pb2.RecordStanding] = []
         self.watched: dict[tuple[str, str], watch_pb2.WatchRecord] = {}
         self.cursors: dict[str, bytes] = {}
         self.refuse: dict[str, tuple[str, str]] = {}
@@ -116,6 +121,11 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
     def ListOutcomes(
         self, request: registry_pb2.ListOutcomesRequest, context: grpc.ServicerContext
     ) -> registry_pb2.ListOutcomesResponse:
+        if self.standings:
+            since = request.changed_since.ToMilliseconds()
+            return registry_pb2.ListOutcomesResponse(
+                records=[one for one in self.standings if one.changed_at.ToMilliseconds() >= since]
+            )
         keys = sorted(
             key for stream, key in self.held if stream == request.stream and key > request.page_token
         )
@@ -126,6 +136,21 @@ class RegistryServer(AbstractContextManager["RegistryServer"], registry_pb2_grpc
             ],
             next_page_token=page[-1] if len(keys) > len(page) else "",
         )
+
+    def PullHits(
+        self, request: registry_pb2.PullHitsRequest, context: grpc.ServicerContext
+    ) -> registry_pb2.PullHitsResponse:
+        self._maybe_away(context)
+        waiting = [hit for hit in self.hits if (hit.name, hit.version) not in self.acknowledged]
+        page = waiting[: request.page_size]
+        return registry_pb2.PullHitsResponse(hits=page, waiting=len(waiting) - len(page))
+
+    def AcknowledgeHits(
+        self, request: registry_pb2.AcknowledgeHitsRequest, context: grpc.ServicerContext
+    ) -> registry_pb2.AcknowledgeHitsResponse:
+        self._maybe_away(context)
+        self.acknowledged.update((each.name, each.version) for each in request.deliveries)
+        return registry_pb2.AcknowledgeHitsResponse(acknowledged=len(request.deliveries))
 
     def ListWatched(
         self, request: registry_pb2.ListWatchedRequest, context: grpc.ServicerContext
