@@ -14,12 +14,20 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from registry_adapters.errors import MappingError
 from registry_adapters.mapping.conditions import Condition
 from registry_adapters.mapping.part import Part
 from registry_adapters.mapping.toml_lines import key_lines, line_of
+from registry_adapters.plugins import (
+    SINKS,
+    SOURCES,
+    SinkPluginSettings,
+    SourcePluginSettings,
+    kinds_of,
+    whose_kind,
+)
 from registry_adapters.sinks.settings import FileSinkSettings, HttpSinkSettings, SqlSinkSettings
 from registry_adapters.sources.file_settings import (
     CsvSettings,
@@ -33,6 +41,7 @@ from registry_adapters.sources.file_settings import (
 )
 from registry_adapters.sources.rest_settings import PARTS as REST_PARTS
 from registry_adapters.sources.rest_settings import RestSettings
+from registry_adapters.sources.singer_settings import SingerSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
 Lines = dict[tuple[str | int, ...], int]
@@ -55,7 +64,9 @@ IndicatorName = Literal[
 
 WriteBackSettings = SqlSinkSettings | FileSinkSettings | HttpSinkSettings
 FileSettings = CsvSettings | JsonlSettings | SpreadsheetSettings | XmlSettings | FlatSettings
-SourceSettings = SqlSettings | RestSettings | FileSettings
+SourceSettings = SqlSettings | RestSettings | SingerSettings | FileSettings
+BuiltInSource = Annotated[SourceSettings, Field(discriminator="kind")]
+BuiltInSink = Annotated[WriteBackSettings, Field(discriminator="kind")]
 
 
 class CodeTable(Part):
@@ -167,13 +178,22 @@ class MappingFile(Part):
     version: Literal[1]
     stream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     state: Path = Path("state")
-    source: Annotated[SourceSettings, Field(discriminator="kind")]
+    source: Annotated[
+        Annotated[BuiltInSource, Tag("own")] | Annotated[SourcePluginSettings, Tag("plugin")],
+        Discriminator(whose_kind(SOURCES, kinds_of(SourceSettings))),
+    ]
     lookup: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], LookupSettings] = Field(
         default_factory=dict
     )
     select: Select | None = None
     watch: WatchRule | None = None
-    write_back: Annotated[WriteBackSettings, Field(discriminator="kind")] | None = None
+    write_back: (
+        Annotated[
+            Annotated[BuiltInSink, Tag("own")] | Annotated[SinkPluginSettings, Tag("plugin")],
+            Discriminator(whose_kind(SINKS, kinds_of(WriteBackSettings))),
+        ]
+        | None
+    ) = None
     expiry: Expiry | None = None
     clean: Clean = Clean()
     constants: dict[str, Any] = Field(default_factory=dict)
@@ -249,7 +269,10 @@ def load_file(path: Path) -> tuple[MappingFile, Problems]:
         for found in error.errors(include_input=False, include_url=False):
             where = found["loc"]
             if where[:1] in (("source",), ("write_back",)):
-                where = (*where[:1], *where[2:])  # without the kind, which pydantic puts in
+                where = (
+                    *where[:1],
+                    *where[3 if where[1:2] == ("own",) else 2 :],
+                )  # without what pydantic puts in
             problems.add(where, _words(where, found["type"], found["msg"]))
     problems.raise_if_any()
     raise AssertionError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registry_adapters.mapping.rows import Mapping
+from registry_adapters.plugins import SINKS, SinkPluginSettings, load
 from registry_adapters.sink import Sink
 from registry_adapters.sinks.settings import FileSinkSettings, SqlSinkSettings
 
@@ -25,6 +26,9 @@ def open_sink(mapping: Mapping) -> Sink | None:
         from registry_adapters.sinks.files import FileSink
 
         return FileSink(settings, mapping.home, mapping.stream)
+    if isinstance(settings, SinkPluginSettings):
+        plugin: Sink = load(SINKS, settings.kind).open(settings.own(SINKS), mapping.home)
+        return plugin
     from registry_adapters.sinks.http import HttpSink
 
     return HttpSink(settings, mapping.home)

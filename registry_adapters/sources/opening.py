@@ -7,6 +7,7 @@ from pathlib import Path
 from registry_adapters.mapping.file import FileSettings
 from registry_adapters.mapping.rows import Mapping
 from registry_adapters.mapping.uses import members, uses
+from registry_adapters.plugins import SOURCES, SourcePluginSettings, load
 from registry_adapters.source import Source
 from registry_adapters.sources.csv_files import CsvSource
 from registry_adapters.sources.file_settings import (
@@ -20,6 +21,8 @@ from registry_adapters.sources.flat import FlatSource
 from registry_adapters.sources.jsonl import JsonlSource
 from registry_adapters.sources.rest import RestSource
 from registry_adapters.sources.rest_settings import RestSettings
+from registry_adapters.sources.singer import SingerSource
+from registry_adapters.sources.singer_settings import SingerSettings
 from registry_adapters.sources.spreadsheet import SpreadsheetSource
 from registry_adapters.sources.sql import SqlSource
 from registry_adapters.sources.xml_files import XmlSource
@@ -43,6 +46,13 @@ def open_source(mapping: Mapping, folder: Path | None = None, *, accept_vanished
         return _open_files(settings, mapping)
     if isinstance(settings, RestSettings):
         return RestSource(settings, mapping.home, mapping.columns())
+    if isinstance(settings, SingerSettings):
+        return SingerSource(settings, mapping.home, mapping.columns())
+    if isinstance(settings, SourcePluginSettings):
+        plugin: Source = load(SOURCES, settings.kind).open(
+            settings.own(SOURCES), settings.key, mapping.home, mapping.columns()
+        )
+        return plugin
     own = folder or mapping.home / mapping.file.state
     source = SqlSource(
         settings,
