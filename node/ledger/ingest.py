@@ -7,6 +7,7 @@
 - The newest checkpoint held must continue in every later one; sizes and times never go back (I4). A checkpoint beyond
   the entries held is kept until the entries have led to it, even when newer ones have come meanwhile.
 - After the entry that closes an epoch only erasing entries follow. A genesis that cites a lost epoch ends that one.
+- A frame erases no more entries than an honest one can name: each costs the one writer time (I11).
 - No log is larger than the keys of its entries allow: a position beyond would name another log's entry.
 """
 
@@ -39,6 +40,8 @@ from node.store.tables import table
 from node.store.tables.ledger import PendingCheckpoint
 
 PENDING = table(PendingCheckpoint)
+MAX_ERASES_A_FRAME = 1 << 18
+"""More do not fit in a batch of the 1 MiB that origins send: erasing one entry takes four bytes and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ def ingest_prelude(
         facts = parse_header(proven.header, log.log_id, seq)
         verify_inclusion(facts.leaf, seq, checkpoint.size, list(proven.inclusion_proof), checkpoint.root)
         orders += [(target or log.log_id, position, seq) for target, position in facts.erases]
+        _counted(len(orders))
     erased = storing.order_erasures(conn, log, orders)
     storing.refresh_completeness(conn, log)
     log.save(conn)
@@ -215,14 +219,23 @@ def _end_lost(conn: Connection, source: Source, log_id: bytes) -> None:
 def _checked_entries(log: logs.HeldLog, batch: federation_pb2.Batch) -> list[storing.NewEntry]:
     entries = []
     closed = log.state is LogState.CLOSED
+    erases = 0
     for seq, entry in enumerate(batch.entries, log.size):
         facts = parse_header(entry.header, log.log_id, seq)
+        if facts.erases:
+            erases = _counted(erases + len(facts.erases))
         if closed and not facts.erases:
             raise LogFaultError(f"The entry at position {seq} erases nothing, but the epoch is closed.")
         closed = closed or facts.kind == EPOCH_CLOSED
         salt, body = _checked_body(facts, entry)
         entries.append(storing.NewEntry(facts, salt, body))
     return entries
+
+
+def _counted(erases: int) -> int:
+    if erases > MAX_ERASES_A_FRAME:
+        raise LogFaultError(f"A frame erases more than {MAX_ERASES_A_FRAME} entries.")
+    return erases
 
 
 def _checked_body(facts: HeaderFacts, entry: log_pb2.Entry) -> tuple[bytes | None, bytes | None]:

@@ -3,12 +3,14 @@
 - Erasures act on headers: they cover event kinds that this version does not understand.
 - A body that a known erasure names is never written, whatever order things arrive in (I6).
 - Only entries of the same origin can be erased; an order against another origin's entry has no effect.
+- What many headers erase is erased by the many: one frame of a hostile origin can name hundreds of thousands (I11).
 - A body that is missing though nothing erases it, and that has not expired, is noted: the log is then INCOMPLETE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -27,6 +29,8 @@ ERASURE_TABLE = table(Erasure)
 MISSING = table(Missing)
 SUBTREE = table(Subtree)
 EXPIRY_TOLERANCE_MS = 48 * 3_600_000
+_CHUNK = 500
+"""Keys that one statement names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,37 +113,65 @@ def order_erasures(
     Returns:
         What was not known before, one row a target.
     """
-    erased = []
-    targets = {log.log_id: log.pk}
-    completed = set()
+    ordered: dict[bytes, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for target, position, by in orders:
-        by_key = entry_id(log.pk, by)
-        known = conn.execute(
-            select(ERASURE_TABLE.c.eraser_id).where(
-                ERASURE_TABLE.c.target_log == target, ERASURE_TABLE.c.target_seq == position
-            )
-        ).scalars()
-        erasers = set(known)
-        if by_key in erasers:
-            continue
-        conn.execute(ERASURE_TABLE.insert().values(target_log=target, target_seq=position, eraser_id=by_key))
-        if target not in targets:
-            row = conn.execute(select(LOG.c.id, LOG.c.origin).where(LOG.c.log_id == target)).one_or_none()
-            targets[target] = row.id if row is not None and row.origin == log.origin else 0
-        pk = targets[target]
+        ordered[target][position].add(entry_id(log.pk, by))
+    erased: list[Erased] = []
+    for target, positions in ordered.items():
+        before = _erasers(conn, target, list(positions))
+        fresh = {position: by - before[position] for position, by in positions.items()}
+        rows = [(target, position, by) for position, bys in fresh.items() for by in sorted(bys)]
+        bulk_insert(conn, ERASURE_TABLE, ("target_log", "target_seq", "eraser_id"), rows)
+        pk = _pk_of_same_origin(conn, log, target)
         if not pk:
             continue
-        key = entry_id(pk, position)
-        conn.execute(update(ENTRY).where(ENTRY.c.id == key).values(salt=None, body=None))
-        if conn.execute(delete(MISSING).where(MISSING.c.entry_id == key)).rowcount and pk != log.pk:
-            completed.add(pk)
-        if not _of_same_origin(conn, log, erasers):
-            erased.append(Erased(key, target, log.origin, position, by_key))
-    for pk in completed:
-        other = load_pk(conn, pk)
-        refresh_completeness(conn, other)
-        other.save(conn)
+        counted = _of_same_origin(conn, log, set().union(*before.values()))
+        now = {
+            entry_id(pk, position): Erased(entry_id(pk, position), target, log.origin, position, min(bys))
+            for position, bys in fresh.items()
+            if bys and not before[position] & counted
+        }
+        erased += now.values()
+        if _blank(conn, list(now)) and pk != log.pk:
+            other = load_pk(conn, pk)
+            refresh_completeness(conn, other)
+            other.save(conn)
     return tuple(erased)
+
+
+def _erasers(conn: Connection, target: bytes, positions: Sequence[int]) -> defaultdict[int, set[int]]:
+    """Entries that are known to erase positions of a log."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for some in _chunks(positions):
+        query = select(ERASURE_TABLE.c.target_seq, ERASURE_TABLE.c.eraser_id).where(
+            ERASURE_TABLE.c.target_log == target, ERASURE_TABLE.c.target_seq.in_(some)
+        )
+        for position, by in conn.execute(query):
+            found[position].add(by)
+    return found
+
+
+def _pk_of_same_origin(conn: Connection, log: HeldLog, target: bytes) -> int:
+    """Key of a log of the same origin; 0 where it is not held or another origin's."""
+    if target == log.log_id:
+        return log.pk
+    row = conn.execute(select(LOG.c.id, LOG.c.origin).where(LOG.c.log_id == target)).one_or_none()
+    return row.id if row is not None and row.origin == log.origin else 0
+
+
+def _blank(conn: Connection, keys: Sequence[int]) -> bool:
+    """Remove salts and bodies of entries; whether one of them was missing, and is so no more."""
+    missed = 0
+    for some in _chunks(keys):
+        conn.execute(
+            update(ENTRY).where(ENTRY.c.id.in_(some), ENTRY.c.salt.is_not(None)).values(salt=None, body=None)
+        )
+        missed += conn.execute(delete(MISSING).where(MISSING.c.entry_id.in_(some))).rowcount
+    return missed > 0
+
+
+def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (values[i : i + _CHUNK] for i in range(0, len(values), _CHUNK))
 
 
 def known_erasures(conn: Connection, log: HeldLog, first: int, last: int) -> dict[int, int]:
@@ -183,16 +215,14 @@ def erase_expired(conn: Connection, keys: Sequence[int]) -> tuple[Erased, ...]:
     """
     erased = []
     held: dict[int, HeldLog] = {}
-    for key in keys:
-        changed = conn.execute(
-            update(ENTRY).where(ENTRY.c.id == key, ENTRY.c.salt.is_not(None)).values(salt=None, body=None)
-        ).rowcount
-        if not changed:
-            continue
-        pk, seq = split_entry_id(key)
-        if pk not in held:
-            held[pk] = load_pk(conn, pk)
-        erased.append(Erased(key, held[pk].log_id, held[pk].origin, seq, key))
+    for some in _chunks(keys):
+        query = select(ENTRY.c.id).where(ENTRY.c.id.in_(some), ENTRY.c.salt.is_not(None))
+        for key in conn.execute(query.order_by(ENTRY.c.id)).scalars().all():
+            pk, seq = split_entry_id(key)
+            if pk not in held:
+                held[pk] = load_pk(conn, pk)
+            erased.append(Erased(key, held[pk].log_id, held[pk].origin, seq, key))
+        conn.execute(update(ENTRY).where(ENTRY.c.id.in_(some)).values(salt=None, body=None))
     return tuple(erased)
 
 
@@ -205,18 +235,21 @@ def forgive_expired(conn: Connection, now_ms: int) -> int:
     rows = conn.execute(
         select(ENTRY.c.id, ENTRY.c.header).join(MISSING, MISSING.c.entry_id == ENTRY.c.id)
     ).all()
-    logs_of = set()
+    held: dict[int, HeldLog] = {}
+    forgiven = []
     for key, header in rows:
         pk, seq = split_entry_id(key)
-        log = load_pk(conn, pk)
-        if _expired(parse_header(header, log.log_id, seq), now_ms):
-            conn.execute(delete(MISSING).where(MISSING.c.entry_id == key))
-            logs_of.add(pk)
-    for pk in logs_of:
-        log = load_pk(conn, pk)
-        refresh_completeness(conn, log)
-        log.save(conn)
-    return len(logs_of)
+        if pk not in held:
+            held[pk] = load_pk(conn, pk)
+        if _expired(parse_header(header, held[pk].log_id, seq), now_ms):
+            forgiven.append(key)
+    for some in _chunks(forgiven):
+        conn.execute(delete(MISSING).where(MISSING.c.entry_id.in_(some)))
+    concerned = {split_entry_id(key)[0] for key in forgiven}
+    for pk in concerned:
+        refresh_completeness(conn, held[pk])
+        held[pk].save(conn)
+    return len(concerned)
 
 
 def _expired(facts: HeaderFacts, now_ms: int) -> bool:
