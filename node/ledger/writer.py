@@ -2,7 +2,8 @@
 
 - The audience decides the log: one log an audience, its members fixed at opening. When the audience gains an admitted
   member, the log is closed by its last entry and the next epoch opens (I2: membership never grows).
-- Time and size of checkpoints never go back; a checkpoint leaves only after it is committed and anchored (`may_leave`).
+- Time and size of checkpoints never go back, also where the clock does (see `resign`); a checkpoint leaves only after
+  it is committed and anchored (`may_leave`).
 - An erasure of an entry in another own log becomes an ERASURE entry there, in the same transaction; only a log that
   was closed for lost state is erased into from its successor.
 - Nothing is signed before the start-up comparison allows it (`pause`, `resume`), and nothing ever on top of a log
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +36,8 @@ Members = Callable[[handling_pb2.Audience], tuple[str, ...]]
 """Members that a log of this audience would have now, sorted, the own State included."""
 
 MAX_ERASES_AN_ENTRY = 1000
+AHEAD_TOLERANCE_MS = 60_000
+"""A checkpoint further ahead of the clock than this was signed while the clock ran ahead."""
 
 
 class LogWriter:
@@ -48,6 +52,7 @@ class LogWriter:
         anchor: Anchor,
         members: Members,
         clock: Callable[[], int] = now_ms,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._federation = federation
         self._origin = origin
@@ -55,6 +60,8 @@ class LogWriter:
         self._anchor = anchor
         self._members = members
         self._clock = clock
+        self._monotonic = monotonic
+        self._signed: dict[bytes, float] = {}
         self._listeners: list[Callable[[frozenset[bytes]], None]] = []
         self._paused = ""
         self._erasures = 0
@@ -152,20 +159,31 @@ class LogWriter:
     def resign(self, conn: Connection, older_than_ms: int) -> int:
         """Sign every own log again whose checkpoint is older than a moment, so that silence is not mistaken.
 
+        After a clock that ran ahead was set right, checkpoints are younger than now. Their age then counts from the
+        last signing by the monotonic clock, and each new one is a millisecond later than the one before: followers
+        see that the log is alive, and time never goes back.
+
         Returns:
             How many were signed.
         """
         if self._paused:
             return 0
         signed = 0
+        now = self._clock()
         for found in logs.load_all(conn, own=True):
-            if found.state.stopped or found.checkpoint_ms >= older_than_ms:
+            if found.state.stopped or not self._is_old(found, older_than_ms, now):
                 continue
             log = logs.load_locked(conn, found.pk)
             if not self._behind_anchor(log):
-                self._sign(conn, log)
+                self._sign(conn, log, at_least=log.checkpoint_ms + 1)
                 signed += 1
         return signed
+
+    def _is_old(self, log: logs.HeldLog, older_than_ms: int, now: int) -> bool:
+        if log.checkpoint_ms <= now + AHEAD_TOLERANCE_MS:
+            return log.checkpoint_ms < older_than_ms
+        signed = self._signed.get(log.log_id)
+        return signed is None or self._monotonic() - signed > (now - older_than_ms) / 1000
 
     def anchor_held(self, conn: Connection) -> None:
         """Anchor what the database holds of own logs where the anchor lacks it, so that it may leave."""
@@ -264,7 +282,7 @@ class LogWriter:
             return False
         return anchored.size > log.checkpoint_size or anchored.root != log.checkpoint_root
 
-    def _sign(self, conn: Connection, log: logs.HeldLog) -> None:
+    def _sign(self, conn: Connection, log: logs.HeldLog, at_least: int = 0) -> None:
         checkpoint = sign_checkpoint(
             self._signer,
             federation=self._federation,
@@ -272,7 +290,7 @@ class LogWriter:
             log_id=log.log_id,
             size=log.size,
             root=log.tree.root(),
-            time_ms=max(self._clock(), log.checkpoint_ms),
+            time_ms=max(self._clock(), log.checkpoint_ms, at_least),
         )
         log.checkpoint = checkpoint.note
         log.checkpoint_size = checkpoint.size
@@ -294,6 +312,7 @@ class LogWriter:
     def _published(self, signed: dict[bytes, Anchored]) -> None:
         if not signed:
             return
+        self._signed.update(dict.fromkeys(signed, self._monotonic()))
         try:
             self._anchor.put(signed)
         except OSError as error:

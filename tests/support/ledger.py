@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,7 @@ class Origin:
         self.told: list[frozenset[bytes]] = []
         self.reopen()
 
-    def reopen(self, store: Store | None = None) -> None:
+    def reopen(self, store: Store | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
         """A new writer on the files as they are, as after a restart."""
         self.store = store or self.store
         self.anchor = Anchor(self.anchor_path)
@@ -106,6 +107,7 @@ class Origin:
             anchor=self.anchor,
             members=lambda _: self.members,
             clock=self.clock,
+            monotonic=monotonic,
         )
         self.writer.subscribe(self.told.append)
 

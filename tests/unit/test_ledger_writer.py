@@ -229,6 +229,37 @@ def test_a_silent_log_is_signed_again(origin: Origin) -> None:
     assert follower.logs() == origin.logs()
 
 
+def test_i4_after_a_clock_that_ran_ahead_is_set_right_signing_goes_on_and_time_never_back(
+    origin: Origin,
+) -> None:
+    """A year ahead for a moment: without more, no checkpoint would be signed again for a year."""
+    year = 365 * 24 * HOUR_MS
+    elapsed = [0.0]
+    origin.append(event())
+    origin.clock.now += year
+    origin.append(event())
+    origin.clock.now -= year
+    origin.reopen(monotonic=lambda: elapsed[0])
+    follower = FollowerStore(origin.store, "XB", origin)
+
+    def resigned() -> int:
+        with origin.store.write() as conn:
+            return origin.writer.resign(conn, origin.clock() - HOUR_MS)
+
+    times = [origin.log.checkpoint_ms]
+    for _ in range(3):
+        assert resigned() == 1
+        assert resigned() == 0
+        elapsed[0] += HOUR_MS / 1000 + 1
+        origin.clock.now += HOUR_MS
+        times.append(origin.log.checkpoint_ms)
+        assert parse_checkpoint(follower.logs()[0].checkpoint).time_ms == times[-1]
+    assert times == [START_MS + year + n for n in range(4)]
+    origin.append(event())
+    assert origin.log.checkpoint_ms >= times[-1]
+    assert resigned() == 0
+
+
 def test_nothing_is_signed_while_paused(origin: Origin) -> None:
     origin.append(event())
     origin.writer.pause("Not compared yet.")
