@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, Final
 
 from registry_adapters.errors import SourceError
@@ -128,26 +128,27 @@ class DropFolder:
         place = cursor.after if cursor and cursor.after is not None else state.get("after")
         files = self._handed_over()
         present = {_name_mark(file.name) for file in files}
-        done = {name: mark for name, mark in _unpacked(state.get("done")).items() if name in present}
+        done = _Marks(state.get("done"), present)
         kept: dict[str, Any] = dict(state.get("kept") or {})
         for file in files:
             name = _name_mark(file.name)
-            if name in done and done[name] == self._remembered(file):
+            if done.has(name, self._remembered(file)):
                 continue
             with tempfile.TemporaryFile() as copy:
                 digest = self._copied(file, copy)
                 if digest is None:
                     continue
                 mark = _content_mark(file.name, digest)
-                if done.get(name) == mark:
+                if done.has(name, mark):
                     continue
-                before = {"done": _packed(done), "kept": kept, "file": digest}
+                before = {"done": done.text, "kept": kept, "file": digest}
                 begin = int(place[0]) if place and state.get("file") == digest else 0
                 scan = digest if self._is_complete(file.name) else ""
-                taken = Taken(file.name, copy, begin, scan, dict(kept), name in done, self._kind, before)
+                taken = Taken(file.name, copy, begin, scan, dict(kept), done.knows(name), self._kind, before)
                 yield from rows(taken)
-            done[name], kept = mark, taken.kept
-            yield Milestone(Cursor(self._kind, {"done": _packed(done), "kept": kept}), taken.scan)
+            done.add(name, mark)
+            kept = taken.kept
+            yield Milestone(Cursor(self._kind, {"done": done.text, "kept": kept}), taken.scan)
 
     @contextmanager
     def newest(self) -> Iterator[Taken | None]:
@@ -171,7 +172,7 @@ class DropFolder:
         if not self._folder.is_dir():
             raise SourceError("The drop folder does not exist.", "Make it, or mend `folder` of [source].")
         try:
-            found = [path for path in self._folder.glob(self._settings.pattern) if _is_wanted(path)]
+            found = [path for path in self._folder.glob(self._settings.pattern) if is_wanted(path)]
             inside = self._folder.resolve()
         except OSError as error:
             raise SourceError(f"The drop folder cannot be read: {error.strerror}.", _MEND_FOLDER) from None
@@ -284,7 +285,8 @@ def _printable(path: Path) -> str:
     return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
-def _is_wanted(path: Path) -> bool:
+def is_wanted(path: PurePath) -> bool:
+    """Whether a file may be one that is handed over, by its name."""
     return not path.name.startswith(".") and not path.name.endswith(_UNFINISHED)
 
 
@@ -323,16 +325,41 @@ def _content_mark(name: str, digest: str) -> bytes:
     return hashlib.sha256(text).digest()[: _MARK_BYTES - _NAME_BYTES]
 
 
-def _packed(done: dict[bytes, bytes]) -> str:
-    """Marks of the files that were read, small enough for thousands of them in a cursor."""
-    return base64.b64encode(b"".join(name + done[name] for name in sorted(done))).decode()
+class _Marks:
+    """Which files were read, by name and content, small enough for thousands of them in a cursor.
 
+    Args:
+        held: Text of a cursor; where it cannot be read, files are read again rather than passed over.
+        present: Marks of the names that are in the folder; others are forgotten.
+    """
 
-def _unpacked(held: object) -> dict[bytes, bytes]:
-    """The marks of a cursor; none where they cannot be read, so that files are read again rather than passed over."""
-    try:
-        data = base64.b64decode(held, validate=True) if isinstance(held, str) else b""
-    except binascii.Error:
-        return {}
-    marks = [data[i : i + _MARK_BYTES] for i in range(0, len(data), _MARK_BYTES)]
-    return {mark[:_NAME_BYTES]: mark[_NAME_BYTES:] for mark in marks}
+    def __init__(self, held: object, present: set[bytes]) -> None:
+        try:
+            data = base64.b64decode(held, validate=True) if isinstance(held, str) else b""
+        except binascii.Error:
+            data = b""
+        marks = [data[i : i + _MARK_BYTES] for i in range(0, len(data), _MARK_BYTES)]
+        self._marks = {m[:_NAME_BYTES]: m[_NAME_BYTES:] for m in marks if m[:_NAME_BYTES] in present}
+        self._put_together()
+
+    def knows(self, name: bytes) -> bool:
+        """Whether a file of this name was read."""
+        return name in self._marks
+
+    def has(self, name: bytes, mark: bytes | None) -> bool:
+        """Whether a file of this name was read with this content."""
+        return mark is not None and self._marks.get(name) == mark
+
+    def add(self, name: bytes, mark: bytes) -> None:
+        """Note a file as read, in place of another content of its name."""
+        again = name in self._marks
+        self._marks[name] = mark
+        if again:
+            self._put_together()
+        else:
+            self._data += name + mark
+            self.text = base64.b64encode(self._data).decode()
+
+    def _put_together(self) -> None:
+        self._data = bytearray().join(name + mark for name, mark in self._marks.items())
+        self.text = base64.b64encode(self._data).decode()

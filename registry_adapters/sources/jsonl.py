@@ -111,7 +111,7 @@ class JsonlSource:
                 return
         if met:
             absent = check_paths(taken.name, met, self._needed, self._settings.unused)
-            self.report.facts[f"in no row of {taken.name}"] = ", ".join(absent)
+            self.report.facts["in no row"] = f"{taken.name}: {', '.join(absent)}"
 
     def _lines(self, taken: Taken) -> Iterator[tuple[int, bytes]]:
         """Lines with their numbers from 1, blank ones left out; one that is too long is cut, so that this shows."""

@@ -193,4 +193,5 @@ class XmlSource:
     def _check_columns(self, name: str, seen: _Seen) -> None:
         if seen.rows:
             absent = check_paths(name, seen.met, self._needed, self._settings.unused)
-            self.report.facts[f"in no row of {name}"] = ", ".join(absent)
+            if absent:
+                self.report.facts["in no row"] = f"{name}: {', '.join(absent)}"

@@ -92,7 +92,7 @@ def test_renamed_member_stops_the_run_before_the_first_row(tmp_path: Path) -> No
         next(parts)
     reader = source(tmp_path, ("serial_no",), unused=("serialNo",))
     assert len(rows(reader)) == 2
-    assert reader.report.facts["in no row of a.jsonl"] == "serial_no"
+    assert reader.report.facts["in no row"] == "a.jsonl: serial_no"
 
 
 def test_member_absent_from_some_rows_is_no_drift(tmp_path: Path) -> None:

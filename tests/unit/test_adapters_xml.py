@@ -256,7 +256,7 @@ def test_renamed_element_stops_the_run_before_the_first_row(tmp_path: Path) -> N
         next(source(tmp_path, ("seriennummer",)).read(None))
     reader = source(tmp_path, ("seriennummer",), unused=("serienNr",))
     assert len(rows(reader)) == 2
-    assert reader.report.facts["in no row of a.xml"] == "seriennummer"
+    assert reader.report.facts["in no row"] == "a.xml: seriennummer"
 
 
 def test_renamed_element_inside_a_list_stops_the_run_too(tmp_path: Path) -> None:
