@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.identity import pem
 from node.identity.development import DevelopmentPki
+from node.ops import settings as settings_of
 from node.ops.errors import DiefError
 
 SETTINGS = """\
@@ -80,6 +81,12 @@ class HomeExistsError(DiefError):
     default_reason: ClassVar[str] = "HOME_EXISTS"
 
 
+class NoHomeError(DiefError):
+    """The folder can not be made."""
+
+    default_reason: ClassVar[str] = "NO_HOME"
+
+
 def make_home(
     folder: Path,
     state: str,
@@ -95,12 +102,29 @@ def make_home(
 
     Raises:
         HomeExistsError: There is a dief.toml already; nothing was changed.
+        SettingsError: State, federation or an address is not one; nothing was changed.
+        NoHomeError: The folder can not be made there.
     """
+    settings_of.check(
+        {
+            "state": state,
+            "federation_name": federation,
+            "federation": {"listen": federation_listen},
+            "national": {"listen": national_listen},
+        },
+        "A new home",
+        "Give another value.",
+    )
     if (folder / "dief.toml").exists():
         raise HomeExistsError(
             f"{folder} already holds a node.", "Choose another folder, or edit its dief.toml."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoHomeError(
+            f"{folder} can not be made: {error.strerror}.", "Name a folder that you may write to."
+        ) from None
     clients = "".join(
         f'\n[clients.{role}]\ncertificate = "pki/{role}.pem"\nkey = "pki/{role}.key"\n' for role in CLIENTS
     )

@@ -30,6 +30,16 @@ NOUNS = {
 }
 
 
+def _unwrap(command: Any) -> None:
+    """Join the lines of each paragraph of a help text, so that it fits any terminal; lists of commands stay."""
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        each if "  dief " in each else " ".join(each.split("\n")) for each in paragraphs
+    )
+    for below in getattr(command, "commands", {}).values():
+        _unwrap(below)
+
+
 class _LazyGroup(TyperGroup):
     """Loads node.cli.<noun> when the noun is used; its `app` is the command."""
 
@@ -43,6 +53,7 @@ class _LazyGroup(TyperGroup):
         module.app._add_completion = False
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        _unwrap(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -31,7 +31,12 @@ from node.ops.errors import DiefError
 app = typer.Typer(help="Rows that could not be taken.", no_args_is_help=True)
 
 
-@app.command("list", help="Rows in quarantine with their reasons.")
+@app.command(
+    "list",
+    help="""Rows in quarantine with their reasons.
+
+Example: dief adapter quarantine list seizures.toml --json""",
+)
 @guarded
 @adapted
 def quarantine_list(mapping: MappingFile, state: StateFolder = None, as_json: AsJson = False) -> None:
@@ -47,7 +52,12 @@ def quarantine_list(mapping: MappingFile, state: StateFolder = None, as_json: As
         )
 
 
-@app.command("show", help="One row of the quarantine with its values.")
+@app.command(
+    "show",
+    help="""One row of the quarantine with its values.
+
+Example: dief adapter quarantine show seizures.toml 17""",
+)
 @guarded
 @adapted
 def quarantine_show(
@@ -74,7 +84,12 @@ def quarantine_show(
     emit_one(shown, as_json=as_json)
 
 
-@app.command("replay", help="Map and send rows of the quarantine again, after a mend.")
+@app.command(
+    "replay",
+    help="""Map and send rows of the quarantine again, after a mend.
+
+Example: dief adapter quarantine replay seizures.toml""",
+)
 @guarded
 @adapted
 def quarantine_replay(
@@ -97,7 +112,12 @@ def quarantine_replay(
     tell(report, as_json=as_json)
 
 
-@app.command("export", help="Write the quarantine as JSON Lines, values included.")
+@app.command(
+    "export",
+    help="""Write the quarantine as JSON Lines, values included.
+
+Example: dief adapter quarantine export seizures.toml --to rejects.jsonl""",
+)
 @guarded
 @adapted
 def quarantine_export(

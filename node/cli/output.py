@@ -24,6 +24,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class FileUnusableError(DiefError):
+    """A file or folder is missing, is none, or may not be read or written."""
+
+    default_reason = "FILE_UNUSABLE"
+    default_mend = "Check the path and who may read and write there."
+
+
+class DatabaseUnusableError(DiefError):
+    """The database can not be reached, opened or written."""
+
+    default_reason = "DATABASE_UNUSABLE"
+    default_mend = "Check `[database] url`, free space, and that no other program holds the database."
+
+
 def emit(
     rows: Iterable[Mapping[str, Any]],
     *,
@@ -104,16 +118,29 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except DiefError as error:
             fail(error)
         except Exception as error:
-            if "grpc" not in sys.modules:
-                raise
-            from node.cli.client import as_dief_error
-
-            translated = as_dief_error(error)
+            translated = _translated(error)
             if translated is None:
                 raise
             fail(translated)
 
     return run
+
+
+def _translated(error: Exception) -> DiefError | None:
+    """What is wrong outside our code, in plain words; None where it is a fault of ours, whose trace must be seen."""
+    if "grpc" in sys.modules:
+        from node.cli.client import as_dief_error
+
+        if (refused := as_dief_error(error)) is not None:
+            return refused
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import DBAPIError
+
+        if isinstance(error, DBAPIError):
+            return DatabaseUnusableError(f"The database can not be used: {error.orig}.")
+    if isinstance(error, OSError) and error.filename is not None:
+        return FileUnusableError(f"{error.filename} can not be used: {error.strerror}.")
+    return None
 
 
 def _cell(value: object) -> str:

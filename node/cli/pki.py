@@ -238,6 +238,8 @@ def card(
         ca = ca or [settings.path(settings.federation.certificate).with_name("federation-ca.pem")]
         log_key = log_key or [str(settings.path(settings.log.key))]
         endpoint = [settings.federation.listen] if endpoint is None else endpoint
+    for each in endpoint:
+        _check_endpoint(each)
     try:
         treaty_status = authoring.from_short_name(TreatyStatus, status)
     except ValueError:
@@ -256,6 +258,20 @@ def card(
     typer.echo(
         f"{file} is the card of {state}. Send it to the keepers; tell them its content by telephone too."
     )
+
+
+def _check_endpoint(text: str) -> None:
+    """Refuse what no peer could dial."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(
+            f"{text!r} is not host:port, for example node.xa.example:7443.", param_hint="--endpoint"
+        )
+    if host in ("0.0.0.0", "[::]"):  # noqa: S104 - refused, not listened on
+        raise typer.BadParameter(
+            f"{text} says where the node listens, not where peers reach it; name that.",
+            param_hint="--endpoint",
+        )
 
 
 @app.command(

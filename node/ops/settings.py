@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from node.ops.errors import DiefError
 
 ENVIRONMENT_PREFIX = "DIEF_"
+SECRET = frozenset({"database.url"})
 ENVIRONMENT_IGNORED = {"DIEF_CONFIG"}
 
 
@@ -39,7 +41,14 @@ def _address(value: str) -> str:
     return value
 
 
+def _state(value: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError("must be two capital letters, the ISO 3166-1 alpha-2 code of a State")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
+State = Annotated[str, AfterValidator(_state)]
 
 
 class _Section(BaseModel):
@@ -109,7 +118,7 @@ class ClientSettings(_Section):
 class Settings(_Section):
     """All of it."""
 
-    state: str = Field(pattern=r"^[A-Z]{2}$")
+    state: State
     federation_name: str = Field("dief", pattern=r"^[a-z][a-z0-9-]{0,30}$")
     database: DatabaseSettings = DatabaseSettings()
     federation: FederationSettings = FederationSettings()
@@ -150,16 +159,35 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
             f"There is no settings file at {path}.",
             "Run `dief init DIR --state XA`, or name the file with --config or DIEF_CONFIG.",
         ) from None
+    except OSError as error:
+        raise SettingsError(f"{path} can not be read: {error.strerror}.", "Name the settings file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}.") from None
     _override(values, environment)
     values["home"] = path.resolve().parent
+    return check(values, str(path))
+
+
+def check(values: Mapping[str, Any], where: str, mend: str | None = None) -> Settings:
+    """Settings from values.
+
+    Args:
+        values: As in the file.
+        where: What an error names as their place.
+        mend: What an error advises; None for the usual advice.
+
+    Raises:
+        SettingsError: Names the key, the value (never one that may hold a password) and what it must be.
+    """
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{path}: `{key}`: {first['msg']}.") from None
+        given = first["input"]
+        shown = f" (it is {given!r:.60})" if key not in SECRET and isinstance(given, (str, int)) else ""
+        what = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{where}: `{key}`{shown}: {what}.", mend) from None
 
 
 def _override(values: dict[str, Any], environment: Mapping[str, str]) -> None:

@@ -167,6 +167,14 @@ def test_a_card_can_be_made_without_a_node(tmp_path: Path) -> None:
     assert "state-party, signatory" in bad(*[*words[:-1], "observer"], *more, *keys)
 
 
+@pytest.mark.parametrize("endpoint", ["7443", "node.xa.example", "node.xa.example:0", "0.0.0.0:7443"])
+def test_a_card_refuses_what_no_peer_can_dial(tmp_path: Path, endpoint: str) -> None:
+    config = home(tmp_path)
+    card = tmp_path / "xa.card.json"
+    assert "--endpoint" in bad("card", card, "--name", "X", "--endpoint", endpoint, "--config", config)
+    assert not card.exists()
+
+
 @pytest.mark.parametrize("command", ["dev", "csr", "sign", "renew", "show", "card", "crl"])
 def test_help_teaches_by_example(command: str) -> None:
     assert f"dief pki {command}" in good(command, "--help")
