@@ -55,7 +55,7 @@ _REASONS = frozenset(name for name, _ in error_pb2.ErrorReason.items())
 _RETRIES = {"QUOTA", "UNAVAILABLE", "FEDERATION_STOPPED", "SIGNING_PAUSED"}
 _STORAGE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 MAX_VIOLATIONS = 25
-"""Named in one answer; it travels in metadata, which has limits of its own."""
+"""Named where a call fails: its status travels in metadata, of which clients take 8 KiB."""
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class InvalidRequestError(DiefError):
 
     def __init__(self, violations: Iterable[tuple[str, str]]) -> None:
         self.violations = tuple(violations)
-        fields = ", ".join(sorted({field or "(message)" for field, _ in self.violations}))
+        fields = ", ".join(sorted({field or "(message)" for field, _ in self.violations})[:10])
         super().__init__(f"The request breaks rules at: {fields}.")
 
 
@@ -138,11 +138,16 @@ def validate(request: Message) -> None:
             for violation in protovalidate.collect_violations(request)
         ]
     if broken:
-        raise InvalidRequestError(broken[:MAX_VIOLATIONS])
+        raise InvalidRequestError(broken)
 
 
-def status_of(error: DiefError) -> status_pb2.Status:
-    """The status of a domain error, with ErrorInfo, and BadRequest or RetryInfo where they apply."""
+def status_of(error: DiefError, most: int | None = None) -> status_pb2.Status:
+    """The status of a domain error, with ErrorInfo, and BadRequest or RetryInfo where they apply.
+
+    Args:
+        error: What went wrong.
+        most: How many fields BadRequest names; None = all.
+    """
     reason = (
         error.reason
         if error.reason in error_pb2.ErrorReason.keys() or _known(error.reason)
@@ -154,7 +159,7 @@ def status_of(error: DiefError) -> status_pb2.Status:
     violations = getattr(error, "violations", ())
     if violations:
         bad = error_details_pb2.BadRequest()
-        for field, description in violations:
+        for field, description in violations[:most]:
             bad.field_violations.add(field=field, description=description)
         details.append(bad)
     if reason in _RETRIES:
@@ -169,7 +174,7 @@ def status_of(error: DiefError) -> status_pb2.Status:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: DiefError) -> NoReturn:
     """End a call with the status of a domain error, and count it."""
     refused.inc(error.reason)
-    status = rpc_status.to_status(status_of(error))
+    status = rpc_status.to_status(status_of(error, MAX_VIOLATIONS))
     context.set_trailing_metadata(status.trailing_metadata)
     await context.abort(status.code, status.details)
     raise RuntimeError("abort returned")

@@ -29,7 +29,6 @@ REGISTRIES = frozenset({Kind.REGISTRY})
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 MAX_CHANGES = 500
 """Each change may be a release that the writer signs."""
-MAX_VIOLATIONS = 100
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
@@ -178,7 +177,7 @@ def _check_records(asked: registry_pb2.SubmitRecordsRequest) -> None:
     if changes > MAX_CHANGES:
         broken.append(("records", f"at most {MAX_CHANGES} with a change"))
     if broken:
-        raise errors.InvalidRequestError(broken[:MAX_VIOLATIONS])
+        raise errors.InvalidRequestError(broken)
 
 
 def _watched(record: registry_pb2.RegistryRecord) -> tuple[str, watch_pb2.WatchRecord | None]:

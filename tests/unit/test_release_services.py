@@ -11,7 +11,7 @@ import pytest
 from dief.v1 import codes_pb2, desk_pb2, draft_pb2, registry_pb2, registry_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from node import audit
 from node.audit.trail import AUDIT
@@ -101,6 +101,17 @@ async def test_i10_each_row_has_its_own_outcome_and_a_refused_one_names_its_fiel
     assert set(bad_request(answer.outcomes[1].error)) == {"alert.items[0].serials[0].as_read"}
 
 
+async def test_a_database_that_fails_is_told_to_a_registry_without_its_statement(
+    registries: Registries,
+) -> None:
+    with registries.desk.store.write() as conn:
+        conn.execute(text("DROP TABLE registry_stream"))
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await registries.stub().GetCursor(registry_pb2.GetCursorRequest(stream="licences"))
+    assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert refusal.value.details() == "The node's storage does not answer (OperationalError)."
+
+
 async def test_i5_the_cursor_is_that_of_the_last_batch(registries: Registries) -> None:
     stub = registries.stub()
     ask = registry_pb2.GetCursorRequest(stream="licences")
@@ -135,9 +146,11 @@ async def test_outcomes_come_in_pages_in_the_order_of_the_keys(registries: Regis
         (registry_pb2.SubmitRecordsRequest(stream="Not A Stream"), "stream"),
         (batch(registry_pb2.RegistryRecord(key="", content_hash=bytes(32))), "records[0].key"),
         (batch(registry_pb2.RegistryRecord(key="a", content_hash=bytes(31))), "records[0].content_hash"),
-        (batch(*(registry_pb2.RegistryRecord(key="a", content_hash=bytes(32)),) * 501), "records"),
+        (batch(*(row("a", "S 1"),) * 501), "records"),
+        (batch(*(registry_pb2.RegistryRecord(key="a"),) * 2001), "records"),
+        (batch(*(registry_pb2.RegistryRecord(key="a"),) * 900), "records[0]"),
     ],
-    ids=["stream", "key", "hash", "too many"],
+    ids=["stream", "key", "hash", "too many drafts", "too many", "too many faults"],
 )
 async def test_i10_a_malformed_request_is_refused_whole_with_its_field(
     registries: Registries, request_: registry_pb2.SubmitRecordsRequest, field: str
