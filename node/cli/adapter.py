@@ -73,6 +73,7 @@ def check(
             "unselected": report.unselected,
             "quarantined": report.quarantined,
             **report.detected,
+            **({"mended mojibake": report.mended} if report.mended else {}),
             **({"not handed over yet": report.waiting} if report.waiting else {}),
         },
         as_json=False,

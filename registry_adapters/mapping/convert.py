@@ -4,6 +4,9 @@ Rules:
 - Text is trimmed, put into Unicode NFC, and refused with control characters or undecodable bytes.
 - A value that is blank is absent; whether it may be is the mapping's to say.
 - A date exists or is refused; reduced precision ("2026", "03/2026") is kept as such.
+- Dates of other calendars, and day numbers of spreadsheets, only where the mapping names them: "hijri:dd/mm/yyyy"
+  (Umm al-Qura), "buddhist:dd/mm/yyyy" (543 years ahead), "excel" and "excel1904". Local digits are read as digits.
+- UTF-8 that was read as cp1252 is refused, or undone and counted where the mapping says so.
 - Numbers with a decimal comma only where the mapping says so; nothing is rounded.
 - Codes are names of the protos' enums, with or without the enum's prefix.
 
@@ -16,8 +19,8 @@ import html
 import re
 import unicodedata
 from calendar import monthrange
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final
@@ -33,7 +36,19 @@ _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"0", "false", "f", "no", "n"})
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_PARTS = {"dd": r"(?P<day>\d{1,2})", "mm": r"(?P<month>\d{1,2})", "yyyy": r"(?P<year>\d{4})"}
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_PARTS = {
+    "dd": r"(?P<day>\d{1,2})",
+    "mmm": r"(?P<name>[A-Za-z]{3,9})\.?",
+    "mm": r"(?P<month>\d{1,2})",
+    "yyyy": r"(?P<year>\d{4})",
+}
+CALENDARS: Final = ("hijri", "buddhist")
+DAY_NUMBERS: Final = {"excel": date(1899, 12, 30), "excel1904": date(1904, 1, 1)}
+"""Formats of day numbers, with the day that is number 0. 1900-02-29 never was: earlier days are refused."""
+_FIRST_DAY_NUMBER: Final = 61
+_BUDDHIST_YEARS: Final = 543
+_MOJIBAKE_ROUNDS: Final = 2
 ISO_FORMATS: Final = ("yyyy-mm-dd", "yyyy-mm", "yyyy")
 
 
@@ -74,19 +89,20 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def clean(value: object, *, unescape: bool = False) -> str:
+def clean(value: object, *, unescape: bool = False, mend: Callable[[], None] | None = None) -> str:
     """A value as text fit for an alert; "" where it is blank.
 
     Args:
         value: As the driver or file gives it.
         unescape: Undo HTML escaping, also where it was done twice.
+        mend: Undo UTF-8 that was read as cp1252, and call this for each text that it is done to; refuse where None.
 
     Raises:
         UnfitError: Undecodable bytes or control characters.
     """
     text = as_text(value)
     if not text.isascii():
-        check_decoded(text)
+        text = check_decoded(text, mend)
     if unescape and "&" in text:
         for _ in range(_UNESCAPE_ROUNDS):
             plain = html.unescape(text)
@@ -99,19 +115,28 @@ def clean(value: object, *, unescape: bool = False) -> str:
     return text
 
 
-def check_decoded(text: str) -> None:
-    """Refuse what a decoder could not read.
+def check_decoded(text: str, mend: Callable[[], None] | None = None) -> str:
+    """Refuse what a decoder could not read; the text, mended where that is asked for.
 
     Raises:
         UnfitError: Bytes were undecodable, or the text is UTF-8 that was read as cp1252 ("Ã©" for "é").
     """
     if any("\ud800" <= c <= "\udfff" or c == "\ufffd" for c in text):
         raise UnfitError("ENCODING", "Bytes that are no text in the encoding that the mapping names.")
-    try:
-        text.encode("cp1252").decode("utf-8")
-    except UnicodeError:
-        return
-    raise UnfitError("ENCODING", "UTF-8 that was read as cp1252: mend `encoding`, or the registry's text.")
+    plain = text
+    for _ in range(_MOJIBAKE_ROUNDS):
+        try:
+            plain = plain.encode("cp1252").decode("utf-8")
+        except UnicodeError:
+            break
+    if plain == text:
+        return text
+    if mend is None:
+        raise UnfitError(
+            "ENCODING", "UTF-8 that was read as cp1252: mend `encoding`, or the registry's text."
+        )
+    mend()
+    return plain
 
 
 def cut(text: str, size: int) -> str:
@@ -142,13 +167,16 @@ def decimal_text(text: str, *, comma: bool = False) -> str:
 
 @cache
 def date_pattern(form: str) -> re.Pattern[str]:
-    """The pattern of a date format of dd, mm and yyyy, for example "dd/mm/yyyy".
+    """The pattern of a date format of dd, mm or mmm (an English name) and yyyy, for example "dd/mm/yyyy".
+
+    Args:
+        form: The format; "hijri:" or "buddhist:" may stand before it.
 
     Raises:
         ValueError: The format lacks yyyy or has something unknown in it.
     """
     pattern = ""
-    rest = form
+    rest = _without_calendar(form)
     while rest:
         for part, group in _PARTS.items():
             if rest.startswith(part):
@@ -157,18 +185,28 @@ def date_pattern(form: str) -> re.Pattern[str]:
                 break
         else:
             if rest[0].isalnum():
-                raise ValueError(f"`{form}` may hold dd, mm and yyyy")
+                raise ValueError(
+                    f"`{form}` may hold dd, mm, mmm and yyyy, behind {' or '.join(CALENDARS)} and a colon"
+                )
             pattern += re.escape(rest[0])
             rest = rest[1:]
     try:
         compiled = re.compile(pattern, re.ASCII)
     except re.error:
         raise ValueError(f"`{form}` names a part twice") from None
-    if "year" not in compiled.groupindex or (
-        "day" in compiled.groupindex and "month" not in compiled.groupindex
-    ):
-        raise ValueError(f"`{form}` needs yyyy, and mm where it has dd")
+    named = compiled.groupindex
+    if "month" in named and "name" in named:
+        raise ValueError(f"`{form}` names a part twice")
+    if "year" not in named or ("day" in named and "month" not in named and "name" not in named):
+        raise ValueError(f"`{form}` needs yyyy, and mm or mmm where it has dd")
+    if form.startswith("hijri:") and "day" not in named:
+        raise ValueError(f"`{form}` needs dd: a month of one calendar is no month of another")
     return compiled
+
+
+def _without_calendar(form: str) -> str:
+    calendar, colon, rest = form.partition(":")
+    return rest if colon and calendar in CALENDARS else form
 
 
 def partial_date(value: object, formats: Sequence[str] = ISO_FORMATS) -> PartialDate:
@@ -176,30 +214,70 @@ def partial_date(value: object, formats: Sequence[str] = ISO_FORMATS) -> Partial
 
     Args:
         value: A date of the driver, or text in one of the formats; a time behind it is dropped.
-        formats: Formats to try, of dd, mm and yyyy.
+        formats: Formats to try.
 
     Raises:
         UnfitError: It is written otherwise, or no such day exists.
     """
     if isinstance(value, (datetime, date)):
         return PartialDate(year=value.year, month=value.month, day=value.day)
-    text = re.sub(r"[T ]\d{1,2}:\d{2}.*$", "", str(value).strip())
+    text = re.sub(r"[T ]\d{1,2}:\d{2}.*$", "", _ascii_digits(str(value).strip()))
     for form in formats:
-        match = date_pattern(form).fullmatch(text)
-        if match is None:
+        if form in DAY_NUMBERS:
+            if re.fullmatch(r"\d{1,7}(\.\d+)?", text):
+                return _numbered(int(text.partition(".")[0]), form)
             continue
-        parts = {name: int(number) for name, number in match.groupdict().items()}
-        found = PartialDate(year=parts["year"], month=parts.get("month", 0), day=parts.get("day", 0))
-        if not _exists(found, parts):
-            raise UnfitError("DATE_IMPOSSIBLE", "No such day in the calendar.")
-        return found
+        match = date_pattern(form).fullmatch(text)
+        if match is not None:
+            return _dated(match.groupdict(), form)
     raise UnfitError("DATE_FORMAT", f"A date must be written as {' or '.join(formats)}.")
 
 
-def _exists(found: PartialDate, parts: dict[str, int]) -> bool:
-    if found.year < 1 or ("month" in parts and not 1 <= found.month <= 12):
-        return False
-    return "day" not in parts or 1 <= found.day <= monthrange(found.year, found.month)[1]
+def _dated(parts: dict[str, str | None], form: str) -> PartialDate:
+    name = (parts.get("name") or "").lower()[:3]
+    month = _MONTHS.index(name) + 1 if name in _MONTHS else int(parts.get("month") or 0)
+    if "name" in parts and not month:
+        raise UnfitError("DATE_FORMAT", "The month must be an English name, such as Mar or March.")
+    has_month = "name" in parts or "month" in parts
+    year, day = int(parts["year"] or 0), int(parts.get("day") or 0)
+    if form.startswith("hijri:"):
+        return _from_hijri(year, month, day)
+    if form.startswith("buddhist:"):
+        year -= _BUDDHIST_YEARS
+    if year < 1 or (has_month and not 1 <= month <= 12):
+        raise UnfitError("DATE_IMPOSSIBLE", "No such day in the calendar.")
+    if "day" in parts and not 1 <= day <= monthrange(year, month)[1]:
+        raise UnfitError("DATE_IMPOSSIBLE", "No such day in the calendar.")
+    return PartialDate(year=year, month=month, day=day)
+
+
+def _from_hijri(year: int, month: int, day: int) -> PartialDate:
+    """By the Umm al-Qura calendar, which is known from 1343 to 1500 AH."""
+    from hijridate import Hijri
+
+    try:
+        found = Hijri(year, month, day).to_gregorian()
+    except (ValueError, OverflowError):
+        raise UnfitError("DATE_IMPOSSIBLE", "No such day in the Hijri calendar of 1343 to 1500.") from None
+    return PartialDate(year=found.year, month=found.month, day=found.day)
+
+
+def _numbered(number: int, form: str) -> PartialDate:
+    """A day by its number in a spreadsheet."""
+    if form == "excel" and number < _FIRST_DAY_NUMBER:
+        raise UnfitError("DATE_IMPOSSIBLE", "A day number before March 1900 is no date of a registry.")
+    try:
+        found = DAY_NUMBERS[form] + timedelta(days=number)
+    except OverflowError:
+        raise UnfitError("DATE_IMPOSSIBLE", "No such day in the calendar.") from None
+    return PartialDate(year=found.year, month=found.month, day=found.day)
+
+
+def _ascii_digits(text: str) -> str:
+    """Text with the digits of any script as 0 to 9."""
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
 
 
 def timestamp(value: object) -> Timestamp:

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from registry_adapters.errors import FieldFault
 from registry_adapters.mapping.conditions import fold
 from registry_adapters.mapping.convert import (
+    DAY_NUMBERS,
     ISO_FORMATS,
     UnfitError,
     clean,
@@ -35,9 +37,12 @@ _SHOWN_CODE = 60
 class View:
     """The cleaned texts of one row, and of the element of a list that is being looked at."""
 
-    def __init__(self, values: Mapping[str, Any], *, unescape: bool) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], *, unescape: bool, mended: Counter[str] | None = None
+    ) -> None:
         self._values = values
         self._unescape = unescape
+        self._mended = mended
         self._cleaned: dict[str, str] = {}
         self.last = ""
 
@@ -54,15 +59,21 @@ class View:
         """
         self.last = column
         if column not in self._cleaned:
-            self._cleaned[column] = clean(self._values.get(column), unescape=self._unescape)
+            mend = None if self._mended is None else partial(self._count, column)
+            self._cleaned[column] = clean(self._values.get(column), unescape=self._unescape, mend=mend)
         return self._cleaned[column]
+
+    def _count(self, column: str) -> None:
+        if self._mended is not None:
+            self._mended[column] += 1
 
     def element(self, value: Any, index: int) -> View:
         """The row with one element of a list beside it."""
         members = (
             {f"@.{name}": held for name, held in value.items()} if isinstance(value, dict) else {"@": value}
         )
-        return View({**self._values, **members, "@index": index + 1}, unescape=self._unescape)
+        values = {**self._values, **members, "@index": index + 1}
+        return View(values, unescape=self._unescape, mended=self._mended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +326,9 @@ class Compiler:
         named = (rule.date,) if isinstance(rule.date, str) else rule.date
         formats: list[str] = []
         for form in named:
+            if form in DAY_NUMBERS:
+                formats.append(form)
+                continue
             if form in ("iso", "partial"):
                 formats.extend(ISO_FORMATS if form == "partial" else ISO_FORMATS[:1])
                 continue

@@ -146,6 +146,7 @@ class Clean(Part):
     """`[clean]`: what is done to every text."""
 
     unescape: bool = False
+    mend_mojibake: bool = False
 
 
 class TermRule(Part):

@@ -90,6 +90,7 @@ class Mapping:
         file: What stands in the file.
         home: Folder of the file.
         unmapped: (column, code) to the number of rows with it, for the "not mapped" report.
+        mended: Column to the number of texts in it that were UTF-8 read as cp1252 and were mended.
     """
 
     file: MappingFile
@@ -100,6 +101,7 @@ class Mapping:
     _watch: CompiledWatch | None
     _paths: dict[str, str]
     unmapped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def load(cls, path: Path) -> Mapping:
@@ -160,7 +162,8 @@ class Mapping:
         key = self._key(row)
         if row.deleted:
             return self.gone(key)
-        view = View(row.values, unescape=self.file.clean.unescape)
+        clean = self.file.clean
+        view = View(row.values, unescape=clean.unescape, mended=self.mended if clean.mend_mojibake else None)
         faults: list[FieldFault] = []
         watch = None if self._watch is None else self._watch.record(view, faults)
         if faults:

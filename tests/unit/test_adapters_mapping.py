@@ -157,7 +157,7 @@ def test_array_that_is_no_array_is_refused(tmp_path: Path) -> None:
         ('to = "items[0].make"', 'to = "items[0].mak"', "no field `mak`, do you mean `make`"),
         ('to = "items[0].model"', 'to = "items.model"', "`items` is a list"),
         ('overflow = "observacoes"', 'overflo = "observacoes"', "do you mean `overflow`"),
-        ('date = "dd/mm/yyyy"\nrequired', 'date = "dd/mm/yy"\nrequired', "may hold dd, mm and yyyy"),
+        ('date = "dd/mm/yyyy"\nrequired', 'date = "dd/mm/yy"\nrequired', "may hold dd, mm, mmm and yyyy"),
         ('codes = "subtype"', 'codes = "subtipe"', "no table [codes.subtipe]"),
         ('FUZIL = "ASSAULT_RIFLE"', 'FUZIL = "ASSALT_RIFLE"', "do you mean `ASSAULT_RIFLE`"),
         ("version = 1", "version = 2", "version"),
