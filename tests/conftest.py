@@ -14,8 +14,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.databases import databases, postgres_cluster, sqlite_databases, sqlite_template
+from tests.support.mariadb import mariadb_server
+from tests.support.sql_registries import mariadb_registry, postgres_registry, sql_registry
 
-__all__ = ["databases", "own_home", "postgres_cluster", "sqlite_databases", "sqlite_template"]
+__all__ = [
+    "databases",
+    "mariadb_registry",
+    "mariadb_server",
+    "own_home",
+    "postgres_cluster",
+    "postgres_registry",
+    "sql_registry",
+    "sqlite_databases",
+    "sqlite_template",
+]
 
 settings.register_profile(
     "dief", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]

@@ -25,7 +25,13 @@ import sqlalchemy as sa
 from registry_adapters.errors import SchemaDriftError, SourceError
 from registry_adapters.source import Cursor, Milestone, Row, SourceReport
 from registry_adapters.sources.sql_changes import Changes
-from registry_adapters.sources.sql_engine import Database, OddValueError, RefusedError, open_engine
+from registry_adapters.sources.sql_engine import (
+    Database,
+    OddValueError,
+    RefusedError,
+    UnfitValueError,
+    open_engine,
+)
 from registry_adapters.sources.sql_keyset import Comparison
 from registry_adapters.sources.sql_relation import Relation, escaped
 from registry_adapters.sources.sql_rows import KIND, RowMaker
@@ -125,6 +131,8 @@ class SqlSource:
             return self._database.found(statement, settings.limit)
         except OddValueError:
             return self._database.found(statement, settings.limit)
+        except UnfitValueError:
+            return ()
 
     def close(self) -> None:
         """Close all connections."""
@@ -202,7 +210,7 @@ class SqlSource:
     def _look(self, state: dict[str, Any]) -> None:
         """Ask for the columns, tell types that have changed, and note both and the time of the first run."""
         self.report.warnings.clear()
-        self._relation.look()
+        self._relation.look(before=state.get("types") or ())
         types = {name: family for name, family in self._relation.families.items() if family}
         for name, before in dict(state.get("types") or {}).items():
             if types.get(name, before) != before:

@@ -144,6 +144,8 @@ class Changes:
             if None in written:
                 continue
             key = self._relation.own_form(self._maker.key, written)
+            if None in key:
+                continue
             text = join_key(key)
             keys[text] = (key, written)
             if self._says is not None and str(entry[self._says]) in self._settings.deletes:

@@ -31,10 +31,20 @@ from registry_adapters.sources.sql_values import family_of, read_as_text, read_o
 LOCK_SECONDS: Final = 20
 IDLE_SECONDS: Final = 600
 _MARIADB: Final = ("mysql", "mariadb")
+_UNFIT: Final = (
+    "InvalidTextRepresentation",
+    "NumericValueOutOfRange",
+    "InvalidDatetimeFormat",
+    "DatetimeFieldOverflow",
+)
 
 
 class RefusedError(SourceError):
     """The database does not know the statement: a table or column is missing, or may not be read."""
+
+
+class UnfitValueError(SourceError):
+    """A value that was asked for cannot stand in the column that it is compared with."""
 
 
 def open_engine(url: str, connect_args: dict[str, Any], statement_seconds: float = 300) -> Engine:
@@ -89,7 +99,6 @@ def _prepared(dialect: str, statement_seconds: float) -> Callable[[Any, Any], No
             with raw.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
                 cursor.execute(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
-                cursor.execute(f"SET SESSION net_write_timeout = {IDLE_SECONDS}")
                 cursor.execute("SELECT VERSION()")
                 mariadb = "mariadb" in str(cursor.fetchone()[0]).lower()
                 limit = (
@@ -121,11 +130,10 @@ class Database:
     def page_rows(self) -> int:
         """Rows that one statement may give, 0 where a server-side cursor makes that needless.
 
-        SQLite's readers keep writers waiting, so each page is a short transaction; MariaDB puts a page aside.
+        Readers of SQLite, and of tables of MariaDB that lock as a whole, keep writers waiting until the last row is
+        fetched: there each page is fetched whole, in a transaction that has ended before its rows are handed over.
         """
-        if self.dialect == "sqlite":
-            return self.fetch_size
-        return max(self.fetch_size, 20_000) if self.dialect in _MARIADB else 0
+        return self.fetch_size if self.dialect in ("sqlite", *_MARIADB) else 0
 
     def quoted(self, name: str) -> str:
         """A table's name, with or without its schema, as it stands in a statement."""
@@ -138,15 +146,19 @@ class Database:
         Raises:
             SourceError: The database refused, or went away.
         """
-        if self.dialect in _MARIADB:
-            statement = statement.prefix_with("SQL_BUFFER_RESULT")
+        if self.page_rows:
+            found = self.rows(statement)
+            if found:
+                yield found
+            return
+        options = {"yield_per": self.fetch_size}
         with (
             self._transaction() as conn,
-            closing(conn.execute(statement, execution_options={"yield_per": self.fetch_size})) as found,
+            closing(conn.execute(statement, execution_options=options)) as answer,
         ):
             # SQLAlchemy has looked at one row at most; the others come from the driver, at half the cost a row.
-            held = [tuple(row) for row in found.fetchmany(1)]
-            cursor = found.cursor
+            held = [tuple(row) for row in answer.fetchmany(1)]
+            cursor = answer.cursor
             while held and cursor is not None:
                 more = cursor.fetchmany(self.fetch_size)
                 held.extend(more)
@@ -156,7 +168,7 @@ class Database:
     def rows(self, statement: sa.Select[Any] | sa.TextClause) -> list[tuple[Any, ...]]:
         """All rows of a statement that gives few."""
         with self._transaction() as conn:
-            return [tuple(row) for row in conn.execute(statement)]
+            return list(conn.execute(statement).cursor.fetchall())
 
     def found(self, statement: sa.TextClause, limit: int) -> list[dict[str, Any]]:
         """The first rows of a statement, column to value."""
@@ -213,6 +225,11 @@ class Database:
             self._odd_values = True
             return OddValueError(
                 "The registry holds a value that the driver cannot read.", "The rows are read again as text."
+            )
+        if kind in _UNFIT:
+            return UnfitValueError(
+                "A value cannot stand in the column that it is compared with.",
+                "Cast the column to text in the query.",
             )
         known = isinstance(error, ProgrammingError) or kind in ("UndefinedColumn", "UndefinedTable")
         return (RefusedError if known else SourceError)(

@@ -6,7 +6,8 @@ Rules:
   vanished.
 - What was found then stands in a file of the adapter's own folder, never on the registry's side. Without it
   every row is new once; nothing is lost.
-- A page is noted when its rows were handed over; a comparison that was interrupted goes on at its last page.
+- Marks of a page are kept when its rows were handed over, its keys before: a comparison that is interrupted
+  anywhere goes on at its last page, shows a row twice rather than never, and calls no key gone that it met.
 - Where most keys are gone at once, nothing is told as deleted before a person has agreed.
 """
 
@@ -64,13 +65,21 @@ class KeyMemory:
             held.update(self._db.execute(f"SELECT key, mark FROM known WHERE key IN ({marks})", part))  # noqa: S608
         return [key for key in keys if held.get(key) != page[key]]
 
-    def note(self, page: Mapping[str, bytes], scan: str) -> None:
-        """Keep a page of one comparison."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "INSERT OR REPLACE INTO known (key, mark, scan) VALUES (?, ?, ?)",
-            [(key, mark, scan) for key, mark in page.items()],
+    def met(self, page: Mapping[str, bytes], scan: str) -> None:
+        """Keep that one comparison met a page's keys; their marks stay as they were."""
+        self._many(
+            "INSERT INTO known (key, mark, scan) VALUES (?, x'', ?)"
+            " ON CONFLICT (key) DO UPDATE SET scan = excluded.scan",
+            [(key, scan) for key in page],
         )
+
+    def note(self, page: Mapping[str, bytes]) -> None:
+        """Keep the marks of a page whose rows were handed over."""
+        self._many("UPDATE known SET mark = ? WHERE key = ?", [(mark, key) for key, mark in page.items()])
+
+    def _many(self, statement: str, values: list[tuple[str | bytes, ...]]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany(statement, values)
         self._db.execute("COMMIT")
 
     def counts(self, scan: str) -> tuple[int, int]:
@@ -143,10 +152,11 @@ class Comparison:
                 keys = {join_key(found[:width]): found[:width] for found in chunk}
                 page = {join_key(found[:width]): _digest(found[width:]) for found in chunk}
                 here = Cursor(KIND, {**state, "comparing": held})
+                memory.met(page, scan)
                 yield from self._current([keys[key] for key in memory.differing(page)], here)
                 held = {"scan": scan, "after": list(chunk[-1][:width])}
                 yield Milestone(Cursor(KIND, {**state, "comparing": held}))
-                memory.note(page, scan)
+                memory.note(page)
             yield from self._vanished(memory, scan, Cursor(KIND, {**state, "comparing": held}))
         done = {name: value for name, value in state.items() if name != "comparing"}
         yield Milestone(Cursor(KIND, {**done, "compared": self._clock()}))

@@ -63,7 +63,7 @@ class Relation:
         self.database = database
         self.name = table or "query"
         self._table = table
-        self._query = None if query is None else query.rstrip().rstrip(";")
+        self._query = None if query is None else query.rstrip().rstrip(";") + "\n"
         self._needed = needed
         self._transaction_seconds = transaction_seconds
         self._clock = clock
@@ -83,22 +83,23 @@ class Relation:
         """Names of the columns."""
         return tuple(self.families)
 
-    def look(self) -> None:
+    def look(self, before: Iterable[str] = ()) -> None:
         """Ask for the columns anew.
+
+        Args:
+            before: Columns that there were once: a renamed one is looked for among the others.
 
         Raises:
             SchemaDriftError: One that is needed is missing.
             SourceError: The relation cannot be read.
         """
         named = (
-            f"({self._query}\n) dief_q"
-            if self._query is not None
-            else self.database.quoted(self._table or "")
+            f"({self._query}) dief_q" if self._query is not None else self.database.quoted(self._table or "")
         )
         offered = self.database.columns(escaped(named))
-        missing = [
-            _missed(name, where, offered) for name, where in self._needed.items() if name not in offered
-        ]
+        known = {*before, *(self._families or ())}
+        near = [name for name in offered if known and name not in known] or list(offered)
+        missing = [_missed(name, where, near) for name, where in self._needed.items() if name not in offered]
         if missing:
             raise SchemaDriftError(
                 f"The registry offers no column {', '.join(missing)}; it offers {', '.join(offered)[:1000]}.",

@@ -11,6 +11,8 @@ Source: PostgreSQL pg_type.dat; MySQL protocol, column types.
 
 from __future__ import annotations
 
+import re
+import uuid
 from typing import Any, Final
 
 TEXT: Final = "text"
@@ -108,13 +110,19 @@ def canonical(value: Any, family: str) -> Any:
     Args:
         value: As it stands in a change table.
         family: Family of the relation's column.
+
+    Returns:
+        None where the column can not hold it, so that no row has this key.
     """
     if isinstance(value, str):
         bare = value.strip()
         if family == UUID:
-            return bare.strip("{}").lower()
-        if family == INTEGER and bare.lstrip("-").isdigit():
-            return int(bare)
+            try:
+                return str(uuid.UUID(bare))
+            except ValueError:
+                return None
+        if family == INTEGER:
+            return int(bare) if re.fullmatch(r"-?[0-9]{1,18}", bare) else None
         return value
     if family == TEXT and not isinstance(value, (bytes, bytearray, memoryview)):
         return str(value)

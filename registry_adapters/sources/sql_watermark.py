@@ -168,7 +168,7 @@ def _set_back(clocks: list[float] | None, ours: float, theirs: float | None) -> 
     """
     if theirs is None or not clocks:
         return 0.0, theirs
-    earliest = min(clocks[1], theirs - (ours - clocks[0]))
+    earliest = min(clocks[1], theirs, theirs - (ours - clocks[0]))
     back = clocks[2] - earliest
     return (back if back > 1.0 else 0.0), max(clocks[2], theirs)
 
