@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import grpc
 import structlog
@@ -44,7 +45,9 @@ from node.ledger.anchor import Anchor
 from node.ledger.checkpoint import Ed25519NoteSigner, Ed25519NoteVerifier, trust_domain
 from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms
+from node.ops.counters import refused
 from node.ops.errors import DiefError
+from node.ops.failures import failure
 from node.ops.settings import Settings
 from node.ops.tasks import end
 from node.release import Policy, ReleaseDesk, forget_content
@@ -65,6 +68,8 @@ SCRUB_EVERY_S = 1
 TRUST_POLL_S = 5
 RENEWAL_EVERY_S = 600
 EXPIRY_EVERY_S = 60
+AGAIN_S = 5
+"""After a job failed that should never end."""
 DRAIN_SECONDS = 5
 COLLECT_AFTER = (50_000, 20, 20)
 """Garbage collection is rarer than Python's default: batches make many objects at once and no cycles."""
@@ -140,7 +145,12 @@ class Node:
             own_state=state,
             now=now_ms,
         )
-        self._rosters = RosterFetcher(self._store, self._trust, self._channel_credentials)
+        self._rosters = RosterFetcher(
+            self._store,
+            self._trust,
+            self._channel_credentials,
+            evidence=settings.path(settings.log.anchor).parent / "evidence",
+        )
         self._peers = Peers(own_state=state, trust=self._trust, make_follower=self._follower)
         self._startup = StartupComparison(
             store=self._store,
@@ -186,18 +196,18 @@ class Node:
         await self._add_national_services(federation_address, national_address)
         await self._federation.start()
         await self._national.start()
-        jobs: list[tuple[str, Awaitable[None]]] = [
+        jobs: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("resign", _every(RESIGN_EVERY_S, self._resign)),
             ("scrub", _every(SCRUB_EVERY_S, self._scrub)),
             ("trust", _every(TRUST_POLL_S, self._trust.refresh_if_changed)),
             ("renewal", _every(RENEWAL_EVERY_S, self._renew)),
-            ("startup", self._startup.run()),
+            ("startup", _kept(self._startup.run)),
             ("expiry", _every(EXPIRY_EVERY_S, self._expire)),
-            ("watch", self._watch.run()),
+            ("watch", _kept(self._watch.run)),
         ]
         if settings.federation.follow:
-            jobs.append(("peers", self._peers.run()))
-        self._tasks = [asyncio.ensure_future(job) for _, job in jobs]
+            jobs.append(("peers", _kept(self._peers.run)))
+        self._tasks = [asyncio.create_task(job, name=name) for name, job in jobs]
         log.info(
             "node_started", state=settings.state, federation=federation_address, national=national_address
         )
@@ -356,12 +366,25 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do something now and then again and again; a failure is logged and tried again later (I12)."""
+    """Do something now and then again and again; a failure is told of and it is tried again later (I12)."""
     while True:
-        try:
-            await work()
-        except Exception as error:
-            log.error(
-                "timer_failed", work=getattr(work, "__name__", ""), error=type(error).__name__, exc_info=error
-            )
+        await _succeeds(work)
         await asyncio.sleep(seconds)
+
+
+async def _kept(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something until it ends by itself; after a failure it begins again."""
+    while True:
+        if await _succeeds(work):
+            return
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _succeeds(work: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await work()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the node goes on
+        refused.inc("JOB_FAILED")
+        log.error("job_failed", job=getattr(work, "__qualname__", ""), **failure(error))
+        return False
+    return True

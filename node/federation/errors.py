@@ -71,3 +71,10 @@ class EndlessAnswerError(FederationError):
 
     default_reason: ClassVar[str] = "PEER_ENDLESS"
     default_mend: ClassVar[str] = "Do not rely on this answer; tell the peer's operator, and ask again later."
+
+
+class FaultyPeerError(FederationError):
+    """A peer sends more faulty logs than anything but malice explains (I11)."""
+
+    default_reason: ClassVar[str] = "PEER_FAULTY"
+    default_mend: ClassVar[str] = "Tell the peer's operator; until then it is tried again from time to time."

@@ -1,9 +1,13 @@
-"""All peers: one follower for each admitted State with an endpoint, started and stopped as trust changes."""
+"""All peers: one follower for each admitted State with an endpoint, started and stopped as trust changes.
+
+- A follower that can not be made, or ends though nobody ended it, is told of and made again after a while (I12).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from dief.v1 import operator_pb2, roster_pb2
@@ -11,7 +15,13 @@ from dief.v1 import operator_pb2, roster_pb2
 from node.federation.follower import Follower
 from node.federation.trust import LiveTrust
 from node.identity.trust_store import TrustState
+from node.ops.counters import refused
+from node.ops.failures import failure
 from node.ops.tasks import end
+
+LOOK_SECONDS = 60.0
+AGAIN_SECONDS = 5.0
+"""After a follower could not be made."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +40,10 @@ class Peers:
         try:
             while True:
                 changed = self._trust.changed
-                self._adjust()
-                await changed.wait()
+                whole = self._adjust()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS if whole else AGAIN_SECONDS):
+                        await changed.wait()
         finally:
             running, self._running = self._running, {}
             await end(*(task for _, task in running.values()))
@@ -52,23 +64,25 @@ class Peers:
         if running is not None:
             running[0].peer_shown()
 
-    def _adjust(self) -> None:
+    def _adjust(self) -> bool:
+        """Start and end followers; whether every peer that is wanted has one."""
         wanted = followable(self._trust.state, self._own_state)
         for state in list(self._running):
-            if state not in wanted or self._running[state][1].done():
+            task = self._running[state][1]
+            if task.done():
+                error = None if task.cancelled() else task.exception()
+                refused.inc("FOLLOWER_ENDED")
+                log.error("follower_ended", peer=state, **({} if error is None else failure(error)))
+            if task.done() or state not in wanted:
                 self._running.pop(state)[1].cancel()
         for state in wanted - set(self._running):
-            follower = self._make(state)
-            task = asyncio.create_task(follower.run(), name=f"follow-{state}")
-            task.add_done_callback(self._ended)
-            self._running[state] = (follower, task)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not any(task is running for _, running in self._running.values()):
-            return
-        error = None if task.cancelled() else task.exception()
-        log.error("follower_ended", task=task.get_name(), error=type(error).__name__, exc_info=error)
-        asyncio.get_running_loop().call_later(5, self._adjust)
+            try:
+                follower = self._make(state)
+            except Exception as error:  # noqa: BLE001 - the other peers are followed
+                log.error("follower_not_made", peer=state, **failure(error))
+                continue
+            self._running[state] = (follower, asyncio.create_task(follower.run(), name=f"follow-{state}"))
+        return wanted == set(self._running)
 
 
 def followable(state: TrustState, own_state: str) -> set[str]:

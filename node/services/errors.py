@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterable
 from typing import Any, ClassVar, NoReturn
 
@@ -19,6 +18,7 @@ from sqlalchemy import exc
 from node.alerts.bodies import field_path
 from node.ops.counters import refused
 from node.ops.errors import DiefError
+from node.ops.failures import failure
 from node.services import bounds
 
 DOMAIN = "dief"
@@ -109,20 +109,10 @@ def told(error: Exception, call: str) -> DiefError:
     if isinstance(error, DiefError):
         return error
     name = type(error).__name__
-    log.error("call_failed", call=call, error=name, place=place_of(error))
+    log.error("call_failed", call=call, **failure(error))
     if isinstance(error, _STORAGE):
         return StorageAwayError(f"The node's storage does not answer ({name}).")
     return UnexpectedError(f"The node failed at this call ({name}).")
-
-
-def place_of(error: BaseException) -> str:
-    """Where an exception arose: the innermost line of this node's code, "module:function:line", without any text."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    own = [frame for frame in frames if str(frame[0].f_globals.get("__name__", "")).startswith("node.")]
-    if not own:
-        return ""
-    frame, line = own[-1]
-    return f"{frame.f_globals['__name__']}:{frame.f_code.co_name}:{line}"
 
 
 def validate(request: Message) -> None:

@@ -17,10 +17,11 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,12 +208,17 @@ class Store:
             finally:
                 raw.close()
 
+    async def run_release_memory(self) -> None:
+        """`release_memory` on the writer's thread."""
+        await asyncio.get_running_loop().run_in_executor(self._writer_thread, self.release_memory)
+
     def release_memory(self) -> None:
-        """Give the writer's page cache back to the system, after a catch-up."""
-        if not self.sqlite:
-            return
-        with self._lock, self._write_engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA shrink_memory")
+        """Give page caches back to the system, after a catch-up."""
+        if self.sqlite:
+            with self._lock, self._write_engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA shrink_memory")
+            self._read_engine.dispose()
+        _trim()
 
     def close(self) -> None:
         """Finish running work and close every connection."""
@@ -260,6 +266,12 @@ def bulk_insert(
         )
         _statements[key] = statement
     conn.exec_driver_sql(statement, list(rows))
+
+
+def _trim() -> None:
+    """Have the C library give back what it keeps of freed memory, where it can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _with_driver(url: URL) -> URL:

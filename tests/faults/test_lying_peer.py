@@ -8,6 +8,7 @@ import pytest
 from dief.v1 import event_pb2, federation_pb2
 from sqlalchemy import select
 
+from node.identity import dsse, roster
 from node.ledger import logs
 from node.ledger.state import LogState
 from node.ops.clock import to_timestamp
@@ -252,3 +253,25 @@ def test_i11_a_message_over_the_limit_costs_the_liar_its_stream_and_no_more(thre
         until(lambda: len(liar.requests) >= 2, "XB coming back after the oversized message", seconds=60)
         wait_for(three["XB"], publish(three["XA"], content("Unharmed", "UNHARMED 1")))
     assert held(three, log.log_id) is None
+
+
+def test_two_signed_rosters_of_one_version_raise_the_alarm_and_both_are_kept_as_files(
+    three: Federation,
+) -> None:
+    pki = three.pki
+    held = pki.envelope
+    twin = roster.parse(held)
+    twin.threshold = 1
+    forked = pki.sign(twin)
+    following = roster.parse(held)
+    following.version += 1
+    following.previous_digest = roster.digest_of(forked)
+    with LyingPeer(three, "XE", lambda _: []) as liar:
+        liar.rosters = [forked, pki.sign(following)]
+        liar.roster_version = following.version
+        until(lambda: three["XB"].status().refused.get("ROSTER_FORK"), "the alarm", seconds=60)
+    kept = sorted((three["XB"].home / "anchor" / "evidence").iterdir())
+    assert {dsse.from_json(path.read_bytes()).payload for path in kept} == {held.payload, forked.payload}
+    assert {path.name.split("-")[1] for path in kept} == {str(twin.version)}
+    assert three["XB"].status().roster_version == twin.version
+    wait_for(three["XB"], publish(three["XA"], content("The first stays", "THE FIRST STAYS 1")))

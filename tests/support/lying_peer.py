@@ -10,8 +10,10 @@ from typing import Any, Self
 
 import grpc
 from dief.v1 import federation_pb2, federation_pb2_grpc
+from dief.v1.roster_pb2 import RosterEnvelope
 
 from node.identity.pem import certificates_pem, key_pem
+from node.identity.roster import parse
 from tests.support.nodes import Federation
 
 Frame = federation_pb2.Batch | federation_pb2.Prelude
@@ -25,6 +27,8 @@ class LyingPeer(federation_pb2_grpc.FederationServiceServicer):
         self.script = script
         self.requests: list[federation_pb2.FollowRequest] = []
         self.receipts: list[federation_pb2.Receipt] = []
+        self.roster_version = 1
+        self.rosters: list[RosterEnvelope] = []
         self._over = Event()
         own = federation.pki[state]
         roots = [authority.ca.certificate for authority in federation.pki.states.values()]
@@ -51,7 +55,7 @@ class LyingPeer(federation_pb2_grpc.FederationServiceServicer):
         self, request: federation_pb2.FollowRequest, context: Any
     ) -> Iterator[federation_pb2.FollowResponse]:
         self.requests.append(request)
-        yield federation_pb2.FollowResponse(hello=federation_pb2.Hello(roster_version=1))
+        yield federation_pb2.FollowResponse(hello=federation_pb2.Hello(roster_version=self.roster_version))
         for frame in self.script(request):
             if isinstance(frame, federation_pb2.Batch):
                 yield federation_pb2.FollowResponse(batch=frame)
@@ -66,3 +70,9 @@ class LyingPeer(federation_pb2_grpc.FederationServiceServicer):
     ) -> federation_pb2.SendReceiptsResponse:
         self.receipts.extend(request.receipts)
         return federation_pb2.SendReceiptsResponse(recorded=len(request.receipts))
+
+    def GetRoster(
+        self, request: federation_pb2.GetRosterRequest, context: Any
+    ) -> federation_pb2.GetRosterResponse:
+        newer = [each for each in self.rosters if parse(each).version > request.after_version]
+        return federation_pb2.GetRosterResponse(envelopes=newer)
