@@ -41,6 +41,7 @@ from registry_adapters.sources.file_settings import (
 )
 from registry_adapters.sources.rest_settings import PARTS as REST_PARTS
 from registry_adapters.sources.rest_settings import RestSettings
+from registry_adapters.sources.sftp_settings import SftpSettings
 from registry_adapters.sources.singer_settings import SingerSettings
 from registry_adapters.sources.sql_settings import ChangesSettings, LookupSettings, SqlSettings
 
@@ -183,6 +184,7 @@ class MappingFile(Part):
         Annotated[BuiltInSource, Tag("own")] | Annotated[SourcePluginSettings, Tag("plugin")],
         Discriminator(whose_kind(SOURCES, kinds_of(SourceSettings))),
     ]
+    fetch: SftpSettings | None = None
     lookup: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], LookupSettings] = Field(
         default_factory=dict
     )
@@ -211,6 +213,16 @@ class MappingFile(Part):
             raise ValueError("[constants], [[field]] and [[each]] make drafts: they need [select]")
         if self.select is not None and not self.constants:
             raise ValueError("needs [constants]: what every draft says")
+        return self
+
+    @model_validator(mode="after")
+    def _fetches_files(self) -> MappingFile:
+        if self.fetch is not None and (
+            not isinstance(self.source, FileSettings) or "/" in self.source.pattern
+        ):
+            raise ValueError(
+                "[fetch] fills the folder of a [source] of files, whose `pattern` names no folder"
+            )
         return self
 
 
@@ -289,6 +301,7 @@ def _words(where: tuple[str | int, ...], kind: str, message: str) -> str:
 def _near(where: tuple[str | int, ...]) -> str:
     models: dict[str, tuple[type[BaseModel], ...]] = {
         "source": (*get_args(SourceSettings), *REST_PARTS, ChangesSettings, Join, RecordSettings, RunNumbers),
+        "fetch": (SftpSettings,),
         "lookup": (LookupSettings,),
         "select": (Select, Condition),
         "write_back": get_args(WriteBackSettings),
