@@ -21,10 +21,10 @@ GENERATED := gen/dief/py.typed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench lint format proto lock
+.PHONY: help demo test check e2e bench lint format proto lock
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /make \1\t/' | expand -t 14
 
 demo: $(PACKAGE) $(GENERATED)  ## Start four States on this machine and watch an alert travel
 	$(BIN)/dief demo
@@ -34,6 +34,9 @@ test: lint  ## Everything that must hold before a change lands
 
 check: lint  ## The quick part of `make test`: lint, unit and property tests
 	$(BIN)/pytest -n 2 --dist loadfile $(wildcard $(UNIT))
+
+e2e: $(DEV) $(PACKAGE) $(GENERATED)  ## Build the container image and run two States in containers, also by compose
+	DIEF_E2E=1 $(BIN)/pytest $(wildcard tests/integration/test_container*.py)
 
 bench: $(PACKAGE) $(GENERATED)  ## Measure catch-up and live delivery on this machine
 	$(BIN)/dief bench all

@@ -1,22 +1,55 @@
 #!/bin/sh
-# Two nodes and an adapter in containers, with development PKI and a roster signed by two keepers.
+# Two nodes and an adapter in containers (compose.yaml), up to the first row of a registry that reaches the other State:
 #   podman build --format docker -f deploy/Containerfile -t localhost/dief-node . && deploy/try.sh
-# Needs the `dief` command (make demo installs it into .venv/bin) and a compose tool (podman-compose, docker compose).
+# Needs a compose tool only: podman-compose, or COMPOSE="docker compose". `$COMPOSE down -v` in this folder ends it.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-try=${DIEF_TRY:-$here/try}
-dief=${DIEF:-dief}
-compose=${COMPOSE:-"podman-compose"}
-"$here/try-homes.sh" "$try"
-cd "$here"
-DIEF_TRY=$try $compose up -d
-for state in xa xb; do
-  for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    $compose exec -T "$state" dief status >/dev/null 2>&1 && break
+cd "$(dirname "$0")"
+compose=${COMPOSE:-podman-compose}
+drop=${DIEF_DROP:-./try/drop}
+mkdir -p "$drop"
+
+# Whether a command of a node succeeds within a minute.
+within_a_minute() {
+  attempt=0
+  until "$@" >/dev/null 2>&1; do
+    attempt=$((attempt + 1))
+    if [ "$attempt" -ge 60 ]; then
+      echo "This did not succeed within a minute: $*" >&2
+      $compose logs >&2
+      exit 1
+    fi
     sleep 1
   done
-  $compose exec -T "$state" dief roster trust /etc/dief/roster.json --sha256 "$(cat "$try/roster.sha256")"
+}
+
+at() {
+  state=$1
+  shift
+  $compose exec -T "$state" "$@"
+}
+
+waiting() {
+  at xb dief release list --json | sed -n 's/.*"draft": "\(.*\)".*/\1/p' | grep .
+}
+
+arrived() {
+  at xa dief alert list --json | grep alerts/XB/
+}
+
+waiting_or_arrived() {
+  waiting || arrived
+}
+
+$compose up -d
+for state in xa xb; do
+  within_a_minute at "$state" dief status
+  at "$state" sh -c 'dief roster trust /etc/dief/roster.json --sha256 "$(cat /etc/dief/roster.sha256)"'
 done
-$compose exec -T xa dief peer admit XB
-$compose exec -T xb dief peer admit XA
-$compose exec -T xb dief status
+at xa dief peer admit XB
+at xb dief peer admit XA
+
+cp registries/seizures_c/drop/*.csv "$drop/"
+within_a_minute waiting_or_arrived
+for draft in $(waiting); do at xb dief release approve "$draft"; done
+within_a_minute arrived
+at xa dief alert list
