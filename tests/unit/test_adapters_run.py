@@ -48,7 +48,7 @@ def quarantine(path: Path) -> dict[str, str]:
 
 def test_second_run_sends_nothing(tmp_path: Path, server: RegistryServer) -> None:
     path = seizures(tmp_path)
-    drop(path, "a.csv", arm("1"), arm("2"), arm("3", situation="REGULAR"))
+    drop(path, "a.csv", arm("1"), arm("2"), arm("3", situation="DESTRUIDA"))
     first = run(path, server)
     assert (first.read, first.accepted, first.unselected) == (3, 2, 1)
     assert run(path, server).read == 0
@@ -121,7 +121,7 @@ def test_refused_content_is_not_sent_again_until_replayed(tmp_path: Path, server
     with runner(path, server) as ready:
         assert ready.replay().accepted == 1
     assert quarantine(path) == {}
-    assert run(path, server).unchanged == 3
+    assert run(path, server).unchanged == 4
 
 
 def test_replay_after_a_mend_of_the_mapping_takes_torn_records_too(
@@ -154,10 +154,10 @@ def test_good_row_resolves_its_quarantine_entry(tmp_path: Path, server: Registry
 
 def test_late_serials_are_found_although_no_timestamp_moves(tmp_path: Path, server: RegistryServer) -> None:
     path = licensing(tmp_path)
-    assert run(path, server).accepted == 3
+    assert run(path, server).accepted == 4
     change(path, """UPDATE firearm_good_details SET serial_numbers = '["EB000001"]' WHERE id = 2""")
     late = run(path, server)
-    assert (late.accepted, late.unchanged) == (1, 2)
+    assert (late.accepted, late.unchanged) == (1, 3)
     assert server.batches[-1] == ["licence/l-2"] or server.batches[-2] == ["licence/l-2"]
 
 
@@ -222,7 +222,7 @@ def test_lost_answer_and_lost_folder_double_nothing(tmp_path: Path, server: Regi
     assert (report.accepted, report.unchanged) == (0, 3), "the node had them when it was asked again"
     for file in (path.parent / "state").iterdir():
         file.unlink()
-    drop(path, "a.csv", arm("1"), arm("2", situation="REGULAR"), arm("9", situation="REGULAR"))
+    drop(path, "a.csv", arm("1"), arm("2", situation="REGULAR"), arm("9", situation="DESTRUIDA"))
     again = run(path, server)
     assert (again.unchanged, again.accepted, again.unselected) == (1, 1, 1), (
         "withdrawals know their drafts again"
