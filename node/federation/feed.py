@@ -39,13 +39,23 @@ class Cursor:
 
 @dataclass(slots=True)
 class FeedState:
-    """One stream's position in every log; `held` is what the caller has of each, `ended` logs that it was told of."""
+    """One stream's position in every log.
+
+    Attributes:
+        peer: The caller.
+        erasures_only: Whether it is told of nothing but erasures.
+        cursors: How far each log was sent.
+        held: What the caller has of each.
+        ended: Logs that it was told go on no more.
+        diverged: Those of them that it holds more of than this node.
+    """
 
     peer: str
     erasures_only: bool
     cursors: dict[bytes, Cursor] = field(default_factory=dict)
     held: dict[bytes, int] = field(default_factory=dict)
     ended: set[bytes] = field(default_factory=set)
+    diverged: set[bytes] = field(default_factory=set)
 
 
 class Feed:
@@ -81,6 +91,7 @@ class Feed:
                 continue
             if cursor.size > log.size:
                 error = CursorAheadError("The caller holds more than the origin.")
+                state.diverged.add(log.log_id)
                 frames.append(_ended(state, log, error.reason, error.diagnosis))
             else:
                 named.append(log.log_id)
@@ -97,6 +108,13 @@ class Feed:
             and self._trust.may_hold(log, state.peer)
             and not (self._may_leave(log, state.peer) and self._has_news(state, log))
         ]
+
+    def whole_again(self, conn: Connection, state: FeedState) -> bool:
+        """Whether a log that the caller held more of has all of it again, so that a new stream can go on with it."""
+        return any(
+            log is not None and log.size >= state.cursors[log.log_id].size
+            for log in (logs.load(conn, log_id) for log_id in state.diverged)
+        )
 
     def next_prelude(self, conn: Connection, state: FeedState, log: logs.HeldLog) -> list[Frame]:
         """The next prelude of one log, and advance the stream's position behind it; empty where none is left."""

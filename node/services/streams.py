@@ -164,6 +164,8 @@ class Streams:
             await self._write(context, Frame(caught_up=federation_pb2.CaughtUp()))
             while True:
                 ids = await mailbox.take(self._heartbeat)
+                if state.diverged and await self._whole_again(peer, state):
+                    return
                 if ids:
                     await self._drain(context, peer, state, ids)
                 else:
@@ -171,6 +173,9 @@ class Streams:
                     await self._write(context, Frame(heartbeat=_heartbeat()))
         finally:
             mailbox.close()
+
+    async def _whole_again(self, peer: PeerIdentity, state: FeedState) -> bool:
+        return await self._read(peer, lambda conn: self._feed.whole_again(conn, state))
 
     async def _open(self, context: Context, peer: PeerIdentity, state: FeedState) -> None:
         """Send errors of logs that can not go on, and the erasures of all others."""

@@ -216,6 +216,24 @@ async def test_i4_a_log_that_is_lost_while_a_stream_is_open_is_told_once_and_oth
     assert "log_error" not in kinds(frames)
 
 
+async def test_i4_a_stream_ends_once_the_origin_has_found_back_what_its_caller_held_more_of(
+    serve: Callable[..., Any],
+) -> None:
+    """The caller drops a diverged log for as long as its stream lasts: only a new stream goes on with it."""
+    xa = await serve()
+    xa.append(event(b"one"))
+    stream = follow(xa, size=4)
+    frames = await until(stream, "caught_up")
+    assert kinds(frames) == ["hello", "log_error", "caught_up"]
+    assert frames[1].log_error.reason == "LOG_DIVERGED"
+    xa.append(event(b"two"))
+    xa.append(event(b"three"), event(b"four"))
+    while isinstance(await stream.read(), federation_pb2.FollowResponse):
+        pass
+    assert await stream.code() is grpc.StatusCode.OK
+    assert kinds(await until(follow(xa, size=4), "caught_up")) == ["hello", "batch", "caught_up"]
+
+
 async def test_i2_the_end_of_a_lost_log_is_told_to_its_members_alone(serve: Callable[..., Any]) -> None:
     xa = await serve()
     xa.origin.members = ("XA", "XB")
