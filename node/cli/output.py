@@ -45,6 +45,7 @@ def emit(
     columns: Sequence[str],
     empty: str = "Nothing.",
     blocks: bool = False,
+    below: str = "",
 ) -> None:
     """Print a listing.
 
@@ -53,6 +54,7 @@ def emit(
         as_json: Print one JSON array instead of a table.
         columns: Keys shown in the table, in order; JSON carries every key.
         empty: Sentence shown instead of an empty table.
+        below: Key of a long text that is told below the table, after the first column's value, where it is not empty.
         blocks: Print a block of lines a row, headed by the first column, where identifiers are too long for a table.
     """
     listed = list(rows)
@@ -76,6 +78,13 @@ def emit(
     for row in listed:
         shown.add_row(*(Text(_cell(row.get(column, ""))) for column in columns))
     Console(soft_wrap=False).print(shown)
+    for row in listed:
+        if below and row.get(below):
+            typer.echo(textwrap.fill(f"{_cell(row.get(columns[0]))}: {_cell(row[below])}", _width()))
+
+
+def _width() -> int:
+    return get_terminal_size().columns
 
 
 def _emit_blocks(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -87,7 +96,7 @@ def _emit_blocks(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> N
             text = _cell(row.get(column, ""))
             if text:
                 indent = " " * (width + 6)
-                lines = textwrap.wrap(text, max(40, get_terminal_size().columns - len(indent))) or [""]
+                lines = textwrap.wrap(text, max(40, _width() - len(indent))) or [""]
                 typer.echo(f"    {column.replace('_', ' '):<{width}}  " + f"\n{indent}".join(lines))
 
 

@@ -17,8 +17,15 @@ app = typer.Typer(
     no_args_is_help=True, help="Admit, deny and list participants. The roster alone grants nothing."
 )
 
-StateArgument = Annotated[str, typer.Argument(help="ISO 3166-1 alpha-2 code, for example XB.")]
-COLUMNS = ("state", "name", "stands", "admitted", "lag_entries", "last_contact", "last_error")
+
+def _capitals(value: str) -> str:
+    return value.upper()
+
+
+StateArgument = Annotated[
+    str, typer.Argument(help="ISO 3166-1 alpha-2 code, for example XB.", callback=_capitals)
+]
+COLUMNS = ("state", "name", "stands", "admitted", "lag_entries", "last_contact")
 
 
 def peer_row(peer: operator_pb2.PeerStatus) -> dict[str, Any]:
@@ -59,6 +66,7 @@ def list_(config: Config = None, as_json: AsJson = False) -> None:
         map(peer_row, answer.peers),
         as_json=as_json,
         columns=COLUMNS,
+        below="last_error",
         empty="No roster is trusted yet: `dief roster trust FILE --sha256 ...`.",
     )
 

@@ -92,7 +92,7 @@ def init(
     days: Annotated[float, typer.Option("--days", help="Life; 90 at most.")] = 60,
 ) -> None:
     """Begin a roster."""
-    from node.cli.roster_files import public_key_argument, read_roster, write_roster
+    from node.cli.roster_files import check_threshold, public_key_argument, read_roster, write_roster
     from node.identity import authoring
     from node.ops.clock import now_ms
 
@@ -104,7 +104,9 @@ def init(
         held = {key.public_key for key in draft.roster_keys}
         draft.roster_keys.extend(authoring.roster_key(key) for key in keys if key not in held)
         draft.threshold = threshold or draft.threshold
+        check_threshold(draft.threshold, len(draft.roster_keys))
     elif keys:
+        check_threshold(threshold or len(keys), len(set(keys)))
         draft = authoring.first_version(
             federation, keepers=keys, threshold=threshold or len(keys), now_ms=now_ms(), days=days
         )

@@ -108,3 +108,11 @@ def participant_rows(content: Roster) -> list[dict[str, Any]]:
         }
         for one in content.participants
     ]
+
+
+def check_threshold(threshold: int, keys: int) -> None:
+    """Refuse a threshold that all keepers together can not reach."""
+    if threshold > keys:
+        raise typer.BadParameter(
+            f"{threshold} keepers can not sign, there are {keys}.", param_hint="--threshold"
+        )

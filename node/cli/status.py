@@ -81,7 +81,7 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         return
     emit_one(head, as_json=False)
     typer.echo("\nPeers")
-    emit(peers, as_json=False, columns=COLUMNS, empty="None.")
+    emit(peers, as_json=False, columns=COLUMNS, below="last_error", empty="None.")
     typer.echo("\nLogs")
     emit(logs, as_json=False, columns=LOG_COLUMNS, empty="None yet.")
     if answer.refused:

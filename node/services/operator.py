@@ -25,7 +25,7 @@ from node.ledger.writer import LogWriter
 from node.ops.clock import now_ms, to_timestamp
 from node.ops.counters import refused
 from node.release import waiting_drafts
-from node.services import calls
+from node.services import calls, errors
 from node.services.guard import NationalGuard
 from node.services.limits import Limits
 from node.store.engine import Store
@@ -113,6 +113,9 @@ class OperatorServicer(operator_pb2_grpc.OperatorServiceServicer):
         async def work(
             asked: operator_pb2.AdmitPeerRequest, caller: SpiffeId
         ) -> operator_pb2.AdmitPeerResponse:
+            if asked.state == self._facts.state:
+                raise errors.InvalidRequestError([("state", "is the own State, which needs no admission")])
+
             def write(conn: Connection) -> None:
                 trust_store.admit(conn, asked.state, asked.trust_digest or None, str(caller))
                 audit.record(

@@ -168,5 +168,6 @@ def test_i9_a_listed_participant_speaks_only_after_its_admission(tmp_path: Path)
             assert refusal.value.code() == grpc.StatusCode.PERMISSION_DENIED
             digest = two["XA"].status().peers[0].trust_digest
             assert two["XA"].cli("peer", "admit", "XB", "--digest", "0" * 64, check=False).returncode != 0
-            two["XA"].cli("peer", "admit", "XB", "--digest", digest)
+            assert "own State" in two["XA"].cli("peer", "admit", "XA", check=False).stderr
+            two["XA"].cli("peer", "admit", "xb", "--digest", digest)
             assert federation(channel).GetRoster(ROSTER, timeout=10).latest_version == 2

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from node.cli import app
-from node.cli.output import guarded
+from node.cli.output import emit, guarded
 from node.ops.settings import SettingsError, load
 
 
@@ -114,3 +114,19 @@ def test_a_fault_of_ours_shows_its_trace_without_any_value() -> None:
     with pytest.raises(KeyError):
         guarded(fails)()
     assert not app.pretty_exceptions_enable
+
+
+def test_a_long_text_stands_below_a_table_and_squeezes_no_column(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [
+        {"state": "XB", "stands": "CONNECTING", "last_error": "word " * 40},
+        {"state": "XD", "last_error": ""},
+    ]
+    emit(rows, as_json=False, columns=("state", "stands"), below="last_error")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:3]] == [["state", "stands"], ["XB", "CONNECTING"], ["XD"]]
+    assert lines[3].startswith("XB: word word")
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == 6

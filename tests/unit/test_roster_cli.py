@@ -242,3 +242,10 @@ def test_a_node_trusts_a_first_roster_and_follows_the_next(desk: Path, config: P
 
 def test_a_digest_that_is_none_never_reaches_the_node(desk: Path, config: Path) -> None:
     assert "64 hex digits" in bad("trust", desk / "1.json", "--sha256", "", "--config", config)
+
+
+def test_a_threshold_that_all_keepers_together_can_not_reach_is_refused_at_once(desk: Path) -> None:
+    keepers = ("--keeper", desk / "a.key.pub", "--keeper", desk / "b.key.pub")
+    assert "3 keepers can not sign, there are 2" in bad("init", desk / "n.json", *keepers, "--threshold", "3")
+    assert "there are 2" in bad("init", desk / "n.json", "--after", desk / "1.json", "--threshold", "3")
+    assert not (desk / "n.json").exists()
