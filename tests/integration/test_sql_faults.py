@@ -77,6 +77,7 @@ def test_transaction_of_a_long_run_is_ended_and_reading_goes_on(postgres_registr
     ticks = itertools.count(0, 100)
     database = Database(open_engine(registry.url, {}), 5)
     relation = Relation(database, "party", None, {}, 60, lambda: float(next(ticks)))
+    relation.look()
     begun, read = set(), 0
     with registry.engine.connect() as conn:
         for chunk in relation.ordered(("id",), None):
