@@ -38,7 +38,7 @@ check: lint  ## The quick part of `make test`: lint, unit and property tests
 e2e: $(DEV) $(PACKAGE) $(GENERATED)  ## Build the container image and run two States in containers, also by compose
 	DIEF_E2E=1 $(BIN)/pytest $(wildcard tests/integration/test_container*.py)
 
-bench: $(PACKAGE) $(GENERATED)  ## Measure catch-up and live delivery on this machine
+bench: $(PACKAGE) $(GENERATED)  ## Measure the promises of speed on this machine
 	$(BIN)/dief bench all
 
 lint: $(DEV) $(PACKAGE) $(GENERATED)  ## Style, types, layers and protos
