@@ -27,6 +27,7 @@ from dief.v1.watch_pb2 import Hit
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from registry_adapters.certificate import check_certificate
 from registry_adapters.errors import FieldFault, NodeError
 
 CALL_SECONDS: Final = 60.0
@@ -154,10 +155,7 @@ class RegistryClient:
                     raise refusal(call, status) from None
                 wait = asked if asked is not None else delay * random.uniform(0.5, 1.0)  # noqa: S311
                 if time.monotonic() + wait > deadline or self.stop.wait(wait):
-                    raise NodeError(
-                        f"The node does not answer: {call.code().name}.",
-                        "Check that it runs and that this machine reaches it; nothing is lost, the next run goes on.",
-                    ) from None
+                    raise _away(call) from None
                 delay = min(delay * 2, _LONGEST_DELAY)
 
 
@@ -182,16 +180,18 @@ def connect(
         stop: Set when the adapter shall end.
 
     Raises:
-        NodeError: A file cannot be read.
+        NodeError: A file cannot be read, or no node of this State can take the certificate.
     """
     try:
-        credentials = grpc.ssl_channel_credentials(ca.read_bytes(), key.read_bytes(), cert.read_bytes())
+        authorities, chain, private = ca.read_bytes(), cert.read_bytes(), key.read_bytes()
     except OSError as error:
         raise NodeError(
             f"A certificate file cannot be read: {error.strerror}.",
             "Check --ca, --cert and --key.",
             reason="FILE",
         ) from None
+    check_certificate(chain, authorities)
+    credentials = grpc.ssl_channel_credentials(authorities, private, chain)
     options = [("grpc.max_receive_message_length", 16 << 20), ("grpc.keepalive_time_ms", 30_000)]
     with grpc.secure_channel(address, credentials, options=options) as channel:
         yield RegistryClient(channel, patience, stop)
@@ -232,6 +232,20 @@ def faults_of_status(status: status_pb2.Status) -> tuple[FieldFault, ...]:
     return tuple(FieldFault(field, "", own or reason, words) for field, own, words in found)
 
 
+def _away(call: grpc.Call) -> NodeError:
+    """Why a node does not answer, as far as it can be seen from here."""
+    if "CERTIFICATE_VERIFY_FAILED" in (call.details() or ""):
+        return NodeError(
+            "Whoever answers at the node's address has no certificate that the CA in --ca vouches for.",
+            "Check --ca, and that the address is the one of this State's node and a name in its certificate.",
+            reason="UNKNOWN_IDENTITY",
+        )
+    return NodeError(
+        f"The node does not answer: {call.code().name}.",
+        "Check that it runs and that this machine reaches it; nothing is lost, the next run goes on.",
+    )
+
+
 def refusal(call: grpc.Call, status: status_pb2.Status) -> NodeError:
     """What a refused call means."""
     reason = call.code().name
@@ -246,7 +260,7 @@ def refusal(call: grpc.Call, status: status_pb2.Status) -> NodeError:
             faults = (FieldFault("", "", _TOO_LARGE, "The record is larger than the node takes."),)
         return WholeRefusedError(faults)
     return NodeError(
-        f"The node refused the call: {call.details() or reason}.",
+        f"The node refused the call: {(call.details() or reason).rstrip('.')}.",
         "Check the certificate (kind `registry`, of the national CA, not expired) and the node's log.",
         reason=reason,
     )
