@@ -6,7 +6,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from registry_adapters.errors import CursorError, SchemaDriftError, SourceError
 from registry_adapters.keys import join_key
 from registry_adapters.sources.sql import SqlSource
 from registry_adapters.sources.sql_engine import open_engine
-from registry_adapters.sources.sql_marks import less_seconds
+from registry_adapters.sources.sql_marks import less_seconds, moment_of, slack_of, tick_of
 from registry_adapters.sources.sql_settings import SqlSettings
 
 NOW = datetime(2026, 3, 2, 10, 1, tzinfo=UTC).timestamp()
@@ -207,6 +207,8 @@ def test_missing_column_and_unreachable_database_are_told_without_secrets(regist
         ("2026-03-02T10:00:00.500000", "2026-03-02T09:59:00.500000"),
         ("2026-03-02T10:00:00Z", "2026-03-02T09:59:00Z"),
         (datetime(2026, 3, 2, 10), datetime(2026, 3, 2, 9, 59)),  # noqa: DTZ001 - as drivers give it
+        ("2026-03-02", "2026-03-01"),
+        (date(2026, 3, 2), date(2026, 3, 1)),
         (42, 42),
         ("not a date at all, but long", "not a date at all, but long"),
     ],
@@ -226,3 +228,43 @@ def test_keys_of_several_columns_stay_apart() -> None:
 def test_foreign_cursor_is_refused(data: bytes) -> None:
     with pytest.raises(CursorError):
         Cursor.decode(data, "sql")
+
+
+@pytest.mark.parametrize(
+    ("mark", "tick", "slack"),
+    [
+        (datetime(2026, 3, 2, 10, tzinfo=UTC), 1, 0),
+        (datetime(2026, 3, 2, 10, 0, 0, 5, tzinfo=UTC), 0, 0),
+        (datetime(2026, 3, 2, 10), 1, 50400),  # noqa: DTZ001 - as drivers give it
+        (date(2026, 3, 2), 86400, 50400),
+        ("2026-03-02", 86400, 50400),
+        ("2026-03-02T10:00:00Z", 1, 0),
+        ("2026-03-02 10:00:00.000000+02:00", 0, 0),
+        ("2026-03-02 10:00:00", 1, 50400),
+    ],
+)
+def test_mark_has_a_tick_and_a_zone_or_none(mark: Any, tick: float, slack: float) -> None:
+    assert (tick_of(mark), slack_of(mark)) == (tick, slack)
+    moment = moment_of(mark)
+    assert moment is not None
+    assert (
+        datetime(2026, 3, 2, 8, tzinfo=UTC).timestamp()
+        <= moment
+        <= datetime(2026, 3, 3, tzinfo=UTC).timestamp()
+    )
+
+
+def test_mark_that_is_no_time_has_no_moment() -> None:
+    assert [moment_of(mark) for mark in (7, "v7", None, b"\x01")] == [None] * 4
+
+
+def test_day_as_watermark_is_read_again_until_the_day_is_over(registry: Registry) -> None:
+    settings = {"watermark": "updated_at", "overlap_seconds": 60}
+    registry.put("p1", "2026-03-02", "before")
+    _, cursor = registry.read(None, **settings)
+    registry.now += 3600
+    _, cursor = registry.read(cursor, **settings)
+    registry.put("p1", "2026-03-02", "after")
+    registry.now += 3600
+    [row] = [part for part in registry.source(**settings).read(cursor) if isinstance(part, Row)]
+    assert row.values["name"] == "after"
