@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, SmallInteger
 from sqlmodel import Field, SQLModel
 
+from node.store.tables.keys import BIG_KEY
+
 INDICATOR_BITS = 20
 """`indicator.id` = `alert.id` << INDICATOR_BITS | n: an alert's indicators are one range of the primary key."""
 
@@ -17,7 +19,7 @@ class Alert(SQLModel, table=True):
 
     __tablename__ = "alert"
 
-    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
     subject_id: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
     """Smallest id among the rows of one alert: its position in listings, whatever becomes of it."""
     entry_id: int = Field(sa_column=Column(BigInteger, nullable=False, unique=True))
@@ -55,7 +57,7 @@ class Indicator(SQLModel, table=True):
 
     __tablename__ = "indicator"
 
-    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
     key: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
     kind: int = Field(sa_column=Column(SmallInteger, nullable=False))
 
@@ -65,7 +67,7 @@ class Unprojected(SQLModel, table=True):
 
     __tablename__ = "unprojected"
 
-    entry_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    entry_id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
     reason: str = Field(max_length=32)
     """Value of node.alerts.bodies.Refusal."""
     received_ms: int = Field(sa_column=Column(BigInteger, nullable=False))

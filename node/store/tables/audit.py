@@ -5,13 +5,15 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
+from node.store.tables.keys import BIG_KEY
+
 
 class AuditRecord(SQLModel, table=True):
     """One recorded act, chained to the one before; `id` is dense from 1."""
 
     __tablename__ = "audit"
 
-    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
     at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     actor: str = Field(sa_column=Column(Text, nullable=False))
     """SPIFFE ID of the person or system, or "node"."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger
 from sqlmodel import Field, SQLModel
 
+from node.store.tables.keys import BIG_KEY
+
 SEQ_BITS = 40
 """`entry.id` = `log.id` << SEQ_BITS | seq: one integer key, and a log's entries lie side by side in order."""
 
@@ -50,7 +52,7 @@ class Entry(SQLModel, table=True):
 
     __tablename__ = "entry"
 
-    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
     header: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     salt: bytes | None = Field(sa_column=Column(LargeBinary(32)))
     body: bytes | None = Field(sa_column=Column(LargeBinary))
@@ -81,7 +83,7 @@ class Missing(SQLModel, table=True):
 
     __tablename__ = "missing"
 
-    entry_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    entry_id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
 
 
 class Subtree(SQLModel, table=True):

@@ -18,13 +18,15 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
+from node.store.tables.keys import BIG_KEY
+
 
 class WatchRecordRow(SQLModel, table=True):
     """One national record under watch."""
 
     __tablename__ = "watch_record"
 
-    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    id: int = Field(sa_column=Column(BIG_KEY, primary_key=True, autoincrement=False))
     stream_id: int = Field(sa_column=Column(Integer, ForeignKey("registry_stream.id"), nullable=False))
     key: str = Field(max_length=256)
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from node.store.tables.keys import BIG_KEY
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -30,7 +32,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "alert",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", BIG_KEY, autoincrement=False, nullable=False),
         sa.Column("subject_id", sa.BigInteger(), nullable=False),
         sa.Column("entry_id", sa.BigInteger(), nullable=False),
         sa.Column("log_pk", sa.Integer(), nullable=False),
@@ -59,7 +61,7 @@ def upgrade() -> None:
 
     op.create_table(
         "audit",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", BIG_KEY, autoincrement=False, nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.String(length=40), nullable=False),
@@ -81,7 +83,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "entry",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", BIG_KEY, autoincrement=False, nullable=False),
         sa.Column("header", sa.LargeBinary(), nullable=False),
         sa.Column("salt", sa.LargeBinary(length=32), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=True),
@@ -113,7 +115,7 @@ def upgrade() -> None:
 
     op.create_table(
         "indicator",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", BIG_KEY, autoincrement=False, nullable=False),
         sa.Column("key", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.SmallInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -150,7 +152,7 @@ def upgrade() -> None:
 
     op.create_table(
         "missing",
-        sa.Column("entry_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("entry_id", BIG_KEY, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("entry_id"),
     )
     op.create_table(
@@ -233,7 +235,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "unprojected",
-        sa.Column("entry_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("entry_id", BIG_KEY, autoincrement=False, nullable=False),
         sa.Column("reason", sa.String(length=32), nullable=False),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("entry_id"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from node.store.tables.keys import BIG_KEY
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -70,7 +72,7 @@ def upgrade() -> None:
 
     op.create_table(
         "watch_record",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", BIG_KEY, autoincrement=False, nullable=False),
         sa.Column("stream_id", sa.Integer(), nullable=False),
         sa.Column("key", sa.String(length=256), nullable=False),
         sa.Column("content", sa.LargeBinary(), nullable=False),
