@@ -1,12 +1,15 @@
 """Migrations lead every database to exactly the tables that the code has."""
 
+import subprocess
+import sys
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from node.store.migrations import SchemaTooNewError, config, migrate
+from node.store.migrations import SchemaTooNewError, config, migrate, newest
 from node.store.tables import all_tables
 from tests.support.databases import Databases
 
@@ -26,7 +29,17 @@ def test_migrating_again_changes_nothing(databases: Databases) -> None:
     migrate(store)
     with store.write() as conn:
         assert MigrationContext.configure(conn).get_current_revision() == before
-        assert before == ScriptDirectory.from_config(config(conn)).get_current_head()
+        assert before == ScriptDirectory.from_config(config(conn)).get_current_head() == newest()
+
+
+def test_a_start_that_has_nothing_to_migrate_does_without_alembic(sqlite_databases: Databases) -> None:
+    """A tenth of a node's start: it is loaded where there is a step to take."""
+    url = sqlite_databases.url()
+    code = (
+        "import sys; from node.store.engine import Store; from node.store.migrations import migrate;"
+        f"store = Store.open({url!r}); migrate(store); store.close(); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_database_of_a_newer_version_is_refused_untouched(databases: Databases) -> None:
