@@ -5,8 +5,9 @@ Rules:
   overlap, so that rows with the same mark and rows that appear late come too; now and then all rows (`complete_every`).
 - Only marks of the registry move the cursor, and only when the run is through: the order within an answer is unknown.
   A mark more than a day ahead of our clock moves nothing, or all that changes before that day would never be asked for.
-- A complete pass tells what is gone only where it can vouch for having seen the whole list: see rest_pages. An address
-  of a next page may hide row numbers, so such a list is read until two passes agree, three times at most.
+- A complete pass tells what is gone only where it can vouch for having seen the whole list: see rest_pages. Page
+  numbers are read until a pass held still; an address of a next page may hide them, so such a list is read until two
+  passes agree; either three times at most.
 - A list that comes as one answer is asked for with its ETag or date; where the registry says that it has not changed,
   nothing is read.
 - A pass over page numbers or offsets goes on after a restart where it stood; others begin anew.
@@ -155,9 +156,9 @@ class RestSource:
             if self._validators.pop("unchanged", ""):
                 yield Milestone(Cursor(KIND, state))
                 return
-            settled = walk.is_whole and (self._is_stable() or walk.marks == before)
+            settled = walk.is_whole and self._held_still(walk, before)
             before = walk.marks
-            if settled or self._is_stable():
+            if settled or not walk.is_whole:
                 break
         if not settled:
             self.report.warnings.append(
@@ -168,11 +169,23 @@ class RestSource:
             end["validators"] = self._validators
         yield Milestone(Cursor(KIND, end), completed_scan=scan if settled else "")
 
-    def _is_stable(self) -> bool:
+    def _held_still(self, walk: Walk, before: bytes | None) -> bool:
+        """Whether a pass can vouch for having seen every row that was there all the while.
+
+        Args:
+            walk: The pass.
+            before: Digest of the pass before it.
+        """
         paging = self._settings.paging
-        return paging.style not in ("link", "next_url", "cursor") or (
-            paging.style == "cursor" if paging.stable is None else paging.stable
-        )
+        match paging.style:
+            case "none" | "offset":
+                return True
+            case "page":
+                return walk.moved == 0
+            case "cursor" if paging.stable is None:
+                return True
+            case _:
+                return bool(paging.stable) or walk.marks == before
 
     def _tell(self, walk: Walk) -> None:
         self.report.facts["requests"] = str(self._asked)

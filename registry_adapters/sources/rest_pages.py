@@ -4,8 +4,10 @@ Rules:
 - Page numbers and offsets count rows, so a row that vanishes before the place of reading moves the next one to where
   nobody looks again. So each step shows what was read last once more: with offsets the last row must come again as the
   first, with page numbers the page before is read again after its successor. Where it does not, reading steps back
-  until something known is found, and goes on from there. Every row that exists all the while, in an order that its
-  changes do not alter, is so read at least once.
+  until something known is found, and goes on from there.
+- With offsets every row that exists all the while, in an order that its changes do not alter, is so read at least once.
+  With page numbers two changes that undo each other between two requests can hide one; a pass in which no page moved
+  is taken for whole, another is not.
 - A token or an address of a next page is followed as it is. One that comes again, and a page that comes again and
   again, ends the run: the registry would give it for ever.
 - An address of a next page must keep scheme, host and port.
@@ -19,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -30,7 +31,8 @@ from registry_adapters.errors import SourceError
 from registry_adapters.sources.rest_http import same_origin
 from registry_adapters.sources.rest_settings import PagingSettings, origin_of
 
-_SAME_PAGES: Final = 3
+_SAME_PAGES: Final = 5
+_TRIES: Final = 10
 _EMPTY_PAGES: Final = 100
 _STEPS_BACK: Final = 100
 _PAGES_KNOWN: Final = 4
@@ -73,15 +75,14 @@ class Walk:
         ask: Gives pages.
         rows: Rows that stood in the list so far, each once.
         moved: How often rows had moved while they were read.
-        totals: What the registry told of the number of rows.
-        marks: Digest of what was read, in its order.
+        total: What the registry told last of the number of rows; None where it does not.
     """
 
     paging: PagingSettings
     ask: Ask
     rows: int = 0
     moved: int = 0
-    totals: set[int] = field(default_factory=set)
+    total: int | None = None
     _digest: Any = field(default_factory=hashlib.sha256)
     _same: tuple[bytes, int] = (b"", 0)
 
@@ -111,7 +112,7 @@ class Walk:
     @property
     def is_whole(self) -> bool:
         """Whether the list was read to its end, as far as the number of rows tells that the registry gives."""
-        return not self.totals or self.rows >= min(self.totals)
+        return self.total is None or self.rows >= self.total
 
     def _by_offset(self, place: Place | None) -> Generator[tuple[list[Any], Place | None], None, None]:
         size = self.paging.size or 2
@@ -136,8 +137,8 @@ class Walk:
                 self.moved += 1
             self._check_repeats(marks, held if begin else (), least=2)
             held = marks
-            fresh = known.add(page, marks)
-            self._count(fresh)
+            fresh, new = known.add(page)
+            self._count(fresh, new)
             row = begin + len(marks)
             if fresh:
                 yield [record for _, record in fresh], known.place(row, self.rows)
@@ -148,30 +149,35 @@ class Walk:
         first = self.paging.first
         known = _Known(place)
         number: int = place[0] if place else first
+        begun = number  # after a restart, what stood before it is not known
+        held: Sequence[bytes] = ()
+        tries = 0
         while True:
             page = self._page(self._numbered(number))
             before = self._page(self._numbered(number - 1)) if number > first else None
-            marks = page.marks if page else ()
-            if page is None and before is None:
+            if page is None and number == first:
                 raise _nothing_behind()
-            if number > first:
-                earlier = before.marks if before else ()
-                where = known.last_in(earlier)
-                if where is None:
-                    number = self._step_back(number, 1)
-                    continue
-                if earlier[-1] != known.newest:
-                    self.moved += 1
-            fresh = [*known.add(before, before.marks if before else ()), *known.add(page, marks)]
-            self._count(fresh)
-            if not marks or (self.paging.more is not None and page and not at(page.body, self.paging.more)):
-                yield [record for _, record in fresh], None
+            earlier = before.marks if before else ()
+            if number > first and known.last_in(earlier) is None:
+                number, held = self._step_back(number, 1), ()
+                continue
+            again, late = known.add(before)
+            ahead, new = known.add(page)
+            fresh = [*again, *ahead]
+            self._count(fresh, new + (late if number > begun else 0))
+            if number > first and [*earlier] != [*held] and tries < _TRIES:
+                tries, held = tries + 1, earlier  # rows moved between the two: what lies there is read again
+                self.moved += 1 if tries > 1 or number > begun else 0
+                yield [record for _, record in fresh], known.place(number, self.rows)
+                continue
+            marks = page.marks if page else ()
+            more = self.paging.more is None or page is None or bool(at(page.body, self.paging.more))
+            last = [*marks] == [*earlier] and self.total is not None and self.total <= self.rows
+            yield [record for _, record in fresh], known.place(number + 1, self.rows)
+            if not marks or not more or last:
                 return
-            if self.totals and max(self.totals) <= self.rows and not fresh:
-                return
-            self._check_repeats(marks, before.marks if before else (), least=1)
-            number += 1
-            yield [record for _, record in fresh], known.place(number, self.rows)
+            self._check_repeats(marks, earlier, least=1)
+            number, held, tries = number + 1, marks, 0
 
     def _by_link(self) -> Generator[tuple[list[Any], Place | None], None, None]:
         asked: Mapping[str, str] | Url = self._sized({})
@@ -185,7 +191,7 @@ class Walk:
             self._check_repeats(page.marks, held, least=1)
             held = page.marks
             empty = 0 if page.records else empty + 1
-            self._count(list(zip(page.marks, page.records, strict=True)))
+            self._count(list(zip(page.marks, page.records, strict=True)), len(page.records))
             yield list(page.records), None
             following = self._next(page)
             if following is None:
@@ -229,7 +235,7 @@ class Walk:
         if page is not None and self.paging.total is not None:
             total = at(page.body, self.paging.total)
             if isinstance(total, int):
-                self.totals.add(total)
+                self.total = total
         return page
 
     def _numbered(self, number: int) -> Mapping[str, str]:
@@ -240,8 +246,8 @@ class Walk:
             parameters[self.paging.size_parameter] = str(self.paging.size)
         return parameters
 
-    def _count(self, fresh: Sequence[tuple[bytes, Any]]) -> None:
-        self.rows += len(fresh)
+    def _count(self, fresh: Sequence[tuple[bytes, Any]], new: int) -> None:
+        self.rows += new
         for mark, _ in fresh:
             self._digest.update(mark)
 
@@ -266,31 +272,36 @@ class Walk:
 
 
 class _Known:
-    """Marks of the rows that were read last, enough of them to find the way back."""
+    """The rows that were read last, enough of them to find the way back."""
 
     def __init__(self, place: Place | None) -> None:
         self.newest = bytes.fromhex(place[1]) if place else b""
-        self._order: deque[bytes] = deque([self.newest] if place else [])
-        self._set = {*self._order}
+        self._held: dict[bytes, bytes] = {self.newest: b""} if place else {}
         self._longest = 1
 
     def last_in(self, marks: Sequence[bytes]) -> int | None:
         """Index of the last row of a page that was read before; None where none was."""
-        return next((i for i in reversed(range(len(marks))) if marks[i] in self._set), None)
+        return next((i for i in reversed(range(len(marks))) if marks[i] in self._held), None)
 
-    def add(self, page: Page | None, marks: Sequence[bytes]) -> list[tuple[bytes, Any]]:
-        """The rows of a page that were not read before."""
-        fresh = []
-        for mark, record in zip(marks, page.records if page else (), strict=True):
-            if mark not in self._set:
-                self._set.add(mark)
-                self._order.append(mark)
-                fresh.append((mark, record))
-        self.newest = fresh[-1][0] if fresh else self.newest
-        self._longest = max(self._longest, len(marks))
-        while len(self._order) > self._longest * _PAGES_KNOWN:
-            self._set.discard(self._order.popleft())
-        return fresh
+    def add(self, page: Page | None) -> tuple[list[tuple[bytes, Any]], int]:
+        """The rows of a page that were not read before, or said something else; and how many were not."""
+        fresh, new = [], 0
+        before = {
+            mark: held for mark in (page.marks if page else ()) if (held := self._held.get(mark)) is not None
+        }
+        for mark, record in zip(page.marks, page.records, strict=True) if page else ():
+            content = mark_of(None, record)
+            if mark in before and before[mark] in (content, b""):
+                continue
+            fresh.append((mark, record))
+            new += mark not in before
+            if mark not in self._held:
+                self.newest = mark
+            self._held[mark] = content
+        self._longest = max(self._longest, len(page.marks) if page else 0)
+        while len(self._held) > self._longest * _PAGES_KNOWN:
+            del self._held[next(iter(self._held))]
+        return fresh, new
 
     def place(self, number: int, rows: int) -> Place | None:
         """Where to go on after a restart."""

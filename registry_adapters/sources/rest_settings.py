@@ -23,6 +23,7 @@ from registry_adapters.errors import MappingError
 from registry_adapters.mapping.part import Part, Seconds
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=4096)]
 
 
@@ -40,7 +41,8 @@ class PagingSettings(Part):
         last: Column of the last record whose value is the token.
         more: Path in the answer of what is true, or filled, while there are more pages.
         total: Path in the answer of the number of all rows.
-        past_end_404: A page behind the last one is answered with 404.
+        past_end_404: A page behind the last one is answered with 404; needs `total`, since else a 404 that comes for
+            another reason would look like the end.
         stable: A row that appears or vanishes never moves the others from page to page: the token says where to go on,
             not how many rows to pass over. Default: yes for "cursor", no for "link" and "next_url". Page numbers and
             offsets are always checked.
@@ -68,6 +70,8 @@ class PagingSettings(Part):
             raise ValueError('style "next_url" needs `next`')
         if self.style == "offset" and self.size is None:
             raise ValueError('style "offset" needs `size`')
+        if self.past_end_404 and self.total is None:
+            raise ValueError("past_end_404 needs `total`")
         if self.size is not None and self.size_parameter is None:
             raise ValueError("`size` needs `size_parameter`")
         return self
@@ -208,6 +212,13 @@ class RestSettings(Part):
         if url is not None:
             checked_url(url)
         return url
+
+    @field_validator("headers")
+    @classmethod
+    def _is_no_secret(cls, headers: dict[str, str]) -> dict[str, str]:
+        if {name.lower() for name in headers} & _SECRET_HEADERS:
+            raise ValueError("a secret never stands in a mapping: use [source.auth]")
+        return headers
 
     @model_validator(mode="after")
     def _one_of_each(self) -> RestSettings:

@@ -310,6 +310,8 @@ def test_key_of_several_columns_may_lie_inside(registry: RestRegistry) -> None:
         ({"paging": {"style": "page"}}, "parameter"),
         ({"paging": {"style": "offset", "parameter": "o"}}, "size"),
         ({"paging": {"style": "cursor", "parameter": "o"}}, "next"),
+        ({"paging": {"style": "page", "parameter": "o", "past_end_404": True}}, "total"),
+        ({"headers": {"authorization": "Bearer x"}}, "secret never stands"),
         ({"auth": {"kind": "header", "name": "X Y", "value_env": "E"}}, "name"),
         ({"auth": {"kind": "header", "value": "secret"}}, "value_env"),
         ({"auth": {"kind": "oauth2", "token_url": "http://a.example", "client_id": "x"}}, "https"),

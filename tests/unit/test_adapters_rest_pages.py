@@ -19,7 +19,7 @@ from tests.support.rest_server import Asked, Reply, RestRegistry
 PAGING: dict[str, dict[str, Any]] = {
     "offset": {"style": "offset", "parameter": "offset", "size_parameter": "limit", "size": 3},
     "page": {"style": "page", "parameter": "page"},
-    "page-404": {"style": "page", "parameter": "page", "past_end_404": True},
+    "page-404": {"style": "page", "parameter": "page", "past_end_404": True, "total": "total"},
     "keyset": {"style": "cursor", "parameter": "after", "next": "meta.next"},
     "link": {"style": "link"},
     "next-url": {"style": "next_url", "next": "next"},
@@ -211,6 +211,25 @@ def test_endless_list_ends_at_max_pages(registry: RestRegistry) -> None:
         list(source(registry, "keyset", max_pages=10).read(None))
     assert raised.value.reason == "TOO_MANY_PAGES"
     assert len(registry.asked) == 10
+
+
+def test_page_that_is_missing_in_the_middle_is_not_the_end(registry: RestRegistry) -> None:
+    registry.rows = rows_of(12)
+    registry.always(lambda asked: Reply(404) if asked.query["page"] == "3" else None)
+    parts = list(source(registry, "page-404").read(None))
+    assert len({*keys(parts)}) == 6
+    assert not completed(parts), "the registry tells of twelve rows"
+
+
+@pytest.mark.parametrize("family", PAGING)
+def test_rows_with_one_key_and_different_content_are_all_handed_over(
+    registry: RestRegistry, family: str
+) -> None:
+    registry.rows = [{"id": f"k{n // 2}", "name": f"row {n}"} for n in range(8)]
+    parts = list(source(registry, family).read(None))
+    found = {part.values["name"] for part in parts if isinstance(part, Row)}
+    if family != "keyset":  # which goes on behind a key
+        assert found == {f"row {n}" for n in range(8)}
 
 
 def test_order_without_hold_is_found_out(registry: RestRegistry) -> None:
