@@ -16,7 +16,7 @@ from registry_adapters.errors import SourceError
 from registry_adapters.sources.cells import Cell, Format, iso_date_cell, number_cell, text_cell
 from registry_adapters.sources.file_settings import SpreadsheetSettings
 from registry_adapters.sources.xlsx import SheetRow
-from registry_adapters.sources.xml_events import read_events
+from registry_adapters.sources.xml_events import local_name, read_events
 from registry_adapters.sources.zipped import Archive
 
 _CONTENT: Final = "content.xml"
@@ -78,7 +78,7 @@ class _Names:
         self._tables = 0
 
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        local = _local(name)
+        local = local_name(name)
         if len(self.seen) < 1000:
             self.seen.add(local)
         held = _attributes(attributes) if local in ("style", "table-properties", "table") else {}
@@ -97,7 +97,7 @@ class _Names:
         pass
 
     def end(self, name: str) -> None:
-        if _local(name) == "table":
+        if local_name(name) == "table":
             self._tables -= 1
 
 
@@ -128,7 +128,7 @@ class _Sheet:
         return rows
 
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        local = _local(name)
+        local = local_name(name)
         if local == "table":
             self._tables += 1
             if self._tables == 1:
@@ -163,7 +163,7 @@ class _Sheet:
             self._add(data)
 
     def end(self, name: str) -> None:
-        local = _local(name)
+        local = local_name(name)
         if local == "table":
             self._tables -= 1
             self.done = self.done or (self._active and not self._tables)
@@ -228,8 +228,4 @@ def _times(text: str | None) -> int:
 
 
 def _attributes(attributes: dict[str, str]) -> dict[str, str]:
-    return {_local(key): held for key, held in attributes.items()}
-
-
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]
+    return {local_name(key): held for key, held in attributes.items()}

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +84,8 @@ class SpreadsheetSource:
         with self._folder.newest() as taken:
             if taken is None:
                 return ()
-            return tuple(filter(None, header_names(self._header(taken, self._rows_of(taken))[1])))
+            _number, fields, _rest = self._header(taken)
+            return tuple(filter(None, header_names(fields)))
 
     def read(self, cursor: Cursor | None) -> Iterator[Row | Milestone]:
         """Rows of every file that was not read yet."""
@@ -113,23 +114,29 @@ class SpreadsheetSource:
         return book.rows(sheet)
 
     def _rows(self, taken: Taken) -> Iterator[Row]:
-        number, fields = self._header(taken, self._rows_of(taken))
+        number, fields, rows = self._header(taken)
         header = check_header(taken.name, fields, self._needed)
-        for row, cells in self._rows_of(taken):
-            if row <= max(number, taken.begin) or _texts(cells) == fields:
+        known = sum(1 for field in fields if field)
+        for row, cells in rows:
+            if row <= max(number, taken.begin) or (len(cells) == known and _texts(cells) == fields):
                 continue
             named = {header[i]: cell for i, cell in cells.items() if i < len(header) and header[i]}
             if named:
                 yield self._row(named, f"{taken.name}:{row}", taken.cursor(row), taken.scan)
 
-    def _header(self, taken: Taken, rows: Iterator[SheetRow]) -> tuple[int, list[str]]:
-        """Number and names of the header: the row that has most of the columns that are needed."""
+    def _header(self, taken: Taken) -> tuple[int, list[str], Iterator[SheetRow]]:
+        """Number and names of the header, the row that has most of what is needed; and the sheet's rows."""
         wanted = self._settings.header_row
+        rows = self._rows_of(taken)
+        passed: list[SheetRow] = []
         best: tuple[int, list[str]] = (0, [])
         most = (-1, -1)
         for number, cells in islice(rows, None if wanted else _HEADER_ROWS):
-            if wanted is not None and number != wanted:
+            if wanted is not None and number < wanted:
                 continue
+            passed.append((number, cells))
+            if wanted is not None and number > wanted:
+                break
             fields = _texts(cells)
             known = len(self._needed & {*header_names(fields)})
             if (known, len(cells)) > most:
@@ -143,7 +150,7 @@ class SpreadsheetSource:
                 reason="NO_HEADER",
             )
         self.report.facts["header"] = f"row {best[0]}"
-        return best
+        return *best, chain(passed, rows)
 
     def _row(self, cells: dict[str, Cell], position: str, cursor: Cursor, scan: str) -> Row:
         faults = [

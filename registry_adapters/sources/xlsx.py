@@ -19,7 +19,7 @@ from typing import IO, Final
 from registry_adapters.errors import SourceError
 from registry_adapters.sources.cells import Cell, Format, format_of, iso_date_cell, number_cell, text_cell
 from registry_adapters.sources.file_settings import SpreadsheetSettings
-from registry_adapters.sources.xml_events import check_well_formed, read_events
+from registry_adapters.sources.xml_events import local_name, read_events
 from registry_adapters.sources.zipped import Archive
 
 _REFERENCE = re.compile(r"([A-Z]{1,3})([1-9]\d{0,6})")
@@ -68,8 +68,7 @@ class Xlsx:
             SourceError: The workbook is broken, or beyond a limit.
         """
         _kind, part = self._relations.get(self._parts[sheet], ("", ""))
-        with self._archive.open(part) as stream:
-            check_well_formed(stream, self._name)
+        self._archive.check(part)
         with tempfile.TemporaryFile() as store, self._archive.open(part) as stream:
             events = _Sheet(self._name, self._settings, self._formats(), self._strings(store))
             events.since_1904 = self._since_1904
@@ -138,9 +137,9 @@ class _Elements:
         self.found: list[tuple[list[str], dict[str, str]]] = []
 
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        self._path.append(_local(name))
+        self._path.append(local_name(name))
         if self._path[-1] in self._wanted:
-            self.found.append((self._path[-2:], {_local(key): held for key, held in attributes.items()}))
+            self.found.append((self._path[-2:], {local_name(key): held for key, held in attributes.items()}))
 
     def text(self, data: str) -> None:
         pass
@@ -198,7 +197,7 @@ class _SharedText:
         self._reading = False
 
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        local = _local(name)
+        local = local_name(name)
         self._reading = self._reading or local == "rPh"
         self._inside = local == "t" and not self._reading
 
@@ -208,7 +207,7 @@ class _SharedText:
 
     def end(self, name: str) -> None:
         self._inside = False
-        match _local(name):
+        match local_name(name):
             case "rPh":
                 self._reading = False
             case "si":
@@ -242,7 +241,7 @@ class _Sheet:
         return rows
 
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        match _local(name):
+        match local_name(name):
             case "row":
                 number = attributes.get("r", "")
                 self._row = self._next_row(int(number) if number.isdigit() else self._row + 1)
@@ -265,7 +264,7 @@ class _Sheet:
 
     def end(self, name: str) -> None:
         self._inside = False
-        match _local(name):
+        match local_name(name):
             case "rPh":
                 self._reading = False
             case "c":
@@ -320,7 +319,3 @@ class _Sheet:
 
     def _fault(self, words: str) -> SourceError:
         return SourceError(f"{self._name} {words}.", _MEND, reason="WORKBOOK_UNREADABLE")
-
-
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]

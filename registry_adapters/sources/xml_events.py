@@ -11,6 +11,7 @@ Source: XML 1.0; the attacks that defusedxml names.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import IO, Final, Protocol
 from xml.parsers import expat
 
@@ -64,7 +65,7 @@ def read_events(file: IO[bytes], name: str, events: Events, max_depth: int = 256
             parser.Parse(chunk, False)
             if reader.quiet > _LARGEST_TOKEN:
                 raise SourceError(
-                    f"{name} holds a tag or comment of more than {_LARGEST_TOKEN} bytes.",
+                    f"{name} holds a tag, text or comment of more than {_LARGEST_TOKEN} bytes.",
                     _MEND,
                     reason="XML_TOO_LARGE",
                 )
@@ -86,25 +87,10 @@ def read_events(file: IO[bytes], name: str, events: Events, max_depth: int = 256
     yield
 
 
-def check_well_formed(file: IO[bytes], name: str) -> None:
-    """Read a document through before anything of it is used.
-
-    Raises:
-        SourceError: As `read_events`.
-    """
-    for _ in read_events(file, name, _Nothing()):
-        pass
-
-
-class _Nothing:
-    def start(self, name: str, attributes: dict[str, str], line: int) -> None:
-        pass
-
-    def text(self, data: str) -> None:
-        pass
-
-    def end(self, name: str) -> None:
-        pass
+@lru_cache(maxsize=4096)
+def local_name(name: str) -> str:
+    """A name without its namespace."""
+    return name.rpartition("}")[2]
 
 
 class _Reader:
@@ -120,7 +106,8 @@ class _Reader:
         self.skipped = 0
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._text
+        parser.CharacterDataHandler = events.text
+        parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._doctype
         parser.CommentHandler = parser.ProcessingInstructionHandler = self._nothing
 
@@ -139,10 +126,6 @@ class _Reader:
         self.quiet = 0
         self._depth -= 1
         self._events.end(name)
-
-    def _text(self, data: str) -> None:
-        self.quiet = 0
-        self._events.text(data)
 
     def _doctype(self, *_declared: object) -> None:
         raise SourceError(

@@ -79,7 +79,7 @@ class XmlSource:
             if taken is None:
                 return ()
             with self._index() as index:
-                return tuple(sorted(self._first_pass(taken, index).met))
+                return tuple(sorted(self._first_pass(taken, index, every_column=True).met))
 
     def read(self, cursor: Cursor | None) -> Iterator[Row | Milestone]:
         """Rows of every file that was not read yet."""
@@ -135,16 +135,18 @@ class XmlSource:
             if length > self._settings.max_repeats:
                 yield FieldFault("", path, "LIST_TOO_LONG", "The list has more than max_repeats elements.")
 
-    def _first_pass(self, taken: Taken, index: Index) -> _Seen:
+    def _first_pass(self, taken: Taken, index: Index, *, every_column: bool = False) -> _Seen:
         """Go through a file to its end: is it whole, what does it hold, and what do rows refer to."""
         seen = _Seen()
+        always = every_column or any(join.must_match for join in self._settings.join)
         collector = self._collector((self._row_path, *self._parts))
         for wanted in self._elements(taken, (), collector):
             if wanted.path == self._row_path:
                 seen.rows += 1
-                columns = columns_of(wanted.node, "", self._settings.lists)
-                seen.met |= columns.met | {*wanted.around}
-                index.saw({**wanted.around, **columns.values})
+                if always or not self._needed <= seen.met:
+                    columns = columns_of(wanted.node, "", self._settings.lists)
+                    seen.met |= columns.met | {*wanted.around}
+                    index.saw({**wanted.around, **columns.values})
             elif wanted.too_large:
                 raise SourceError(
                     f"{taken.name}: line {wanted.node.line}: an element has more than max_row_bytes.",

@@ -86,6 +86,7 @@ class Collector:
         self._wanted = frozenset(wanted)
         self._settings = settings
         self._prefixes = {uri: prefix for prefix, uri in settings.prefixes.items()}
+        self._short: dict[str, str] = {}
         self._path: list[str] = []
         self._attributes: list[dict[str, str]] = []
         self._open: list[Node] = []
@@ -102,7 +103,9 @@ class Collector:
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
         """An element begins."""
         short = self._named(name)
-        held = {self._named(key, attribute=True): value for key, value in attributes.items()}
+        held = (
+            {self._attribute(key): value for key, value in attributes.items()} if attributes else attributes
+        )
         self._path.append(short)
         self._attributes.append(held if not self._open else {})
         if not self._open and tuple(self._path) not in self._wanted:
@@ -112,7 +115,9 @@ class Collector:
             return
         node = Node(short, held, line)
         if self._open:
-            self._size += len(short) + sum(len(key) + len(value) for key, value in held.items()) + 16
+            self._size += len(short) + 16
+            for key, value in held.items():
+                self._size += len(key) + len(value)
             if self._size <= self._settings.max_row_bytes:
                 self._open[-1].children.append(node)
         else:
@@ -146,7 +151,18 @@ class Collector:
             found.update({f"{up}@{name}": value for name, value in attributes.items()})
         return found
 
-    def _named(self, name: str, *, attribute: bool = False) -> str:
+    def _named(self, name: str) -> str:
+        short = self._short.get(name)
+        if short is None:
+            short = self._made(name, attribute=False)
+            if len(self._short) < _MAX_NAMES:
+                self._short[name] = short
+        return short
+
+    def _attribute(self, name: str) -> str:
+        return self._made(name, attribute=True) if "}" in name else name
+
+    def _made(self, name: str, *, attribute: bool) -> str:
         """A name as paths of the mapping have it."""
         uri, _, local = name.rpartition("}")
         settings = self._settings

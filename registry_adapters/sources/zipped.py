@@ -15,6 +15,7 @@ from typing import IO, Final
 from registry_adapters.errors import SourceError
 
 _MAX_MEMBERS: Final = 10_000
+_CHUNK: Final = 1 << 18
 _OLE: Final = b"\xd0\xcf\x11\xe0"
 _MEND: Final = "Save it again as .xlsx or .ods, without a password, or move it out of the folder."
 
@@ -61,6 +62,16 @@ class Archive:
             raise self._fault(f"lacks {member!a}") from None
         except (zipfile.BadZipFile, OSError, NotImplementedError):
             raise self._fault("is broken") from None
+
+    def check(self, member: str) -> None:
+        """Read a member through before anything of it is used: it must be whole, by its checksum.
+
+        Raises:
+            SourceError: It is not, or it is beyond the limit.
+        """
+        with self.open(member) as stream:
+            while stream.read(_CHUNK):
+                pass
 
     def _fault(self, words: str) -> SourceError:
         return SourceError(f"{self._name} {words}.", _MEND, reason="WORKBOOK_UNREADABLE")
