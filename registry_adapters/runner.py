@@ -8,8 +8,10 @@ Rules:
   changed, or by a replay.
 - A withdrawal is sent only for a key that had a draft. A known key that a complete pass does not show is
   withdrawn, unless the pass met a row whose key could not be read, or most keys are gone at once.
-- A batch has at most 200 records and 1 MiB. One that the node refuses as a whole is halved until the record is
-  found.
+- A batch has at most 200 records (1,000 where none can become a draft) and 1 MiB. One that the node refuses as a
+  whole is halved until the record is found.
+- While a batch is with the node the next rows are read and mapped. What is on its way to become a draft is kept, and
+  after a kill it is sent again, so that a refusal is never missed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -31,10 +35,12 @@ from registry_adapters.client import (
 )
 from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError
 from registry_adapters.mapping.rows import Mapping, hash_of
-from registry_adapters.source import Cursor, Milestone, Restoring, Row, Source
-from registry_adapters.state import Refusal, Sent, State
+from registry_adapters.source import Cursor, Milestone, Restoring, Row, Source, SourceReport
+from registry_adapters.state import Quarantined, Refusal, Sent, State
 
 _QUIET_ROWS: Final = 5000
+_WATCHED_AT_ONCE: Final = 1000
+"""Rows of a batch that holds no draft, of which each may cost the node a signature."""
 _LONGEST_WAIT: Final = 60.0
 _FEW: Final = 20
 
@@ -52,6 +58,7 @@ class Report:
         vanished: Keys that a complete pass no longer showed, withdrawn and no longer watched; no rows.
         not_watched: Facts that cannot be searched, such as "N/A"; the rest of their rows is watched.
         first_rejects: The first rows in quarantine: position, field, column, reason; no values.
+        warnings: What the source noticed that a person should look at.
         seconds: How long it took.
     """
 
@@ -63,6 +70,7 @@ class Report:
     vanished: int = 0
     not_watched: int = 0
     first_rejects: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def reject(self, row: Row, faults: Sequence[FieldFault]) -> None:
@@ -110,6 +118,16 @@ class _Batch:
     seen: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """What is with the node: its records, the cursor behind them, good rows beside them, and the answer to come."""
+
+    group: Sequence[_Outgoing]
+    cursor: bytes
+    good: Sequence[Row]
+    answer: Future[Sequence[registry_pb2.RecordOutcome]]
+
+
 class Runner:
     """Runs one stream.
 
@@ -138,6 +156,8 @@ class Runner:
         self._progress = progress
         self._accept_vanished = accept_vanished
         self._held = b""
+        self._flight: _Flight | None = None
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="send")
 
     def run_once(self) -> Report:
         """Read everything that is new and send what must be sent.
@@ -152,24 +172,40 @@ class Runner:
         if not self._state.fact("built"):
             drafted = (standing.key for standing in self._client.standings(stream))
             self._state.rebuild(drafted, self._client.watched(stream))
+        try:
+            self._read_all(report)
+        finally:
+            with suppress(AdapterError):
+                self._settle(report)
+        report.seconds = time.monotonic() - begun
+        noticed = getattr(self._source, "report", None)
+        if isinstance(noticed, SourceReport):
+            report.warnings = list(noticed.warnings)
+        self._state.set_fact(
+            "last_run", json.dumps({"ended_ms": time.time_ns() // 1_000_000, **report.as_dict()})
+        )
+        return report
+
+    def _read_all(self, report: Report) -> None:
+        self._handle(
+            [self._as_read_now(entry) for entry in self._state.in_flight()], report, None, flush=False
+        )
         quiet = 0
-        for chunk in _chunks(self._source.read(Cursor.decode(self._held, self._source.kind))):
+        size = MAX_RECORDS if self._mapping.drafts else _WATCHED_AT_ONCE
+        for chunk in _chunks(self._source.read(Cursor.decode(self._held, self._source.kind)), size):
             rows = [part for part in chunk if isinstance(part, Row)]
             sent = self._handle(rows, report, rows[-1].cursor if rows else None, flush=quiet >= _QUIET_ROWS)
             quiet = 0 if sent else quiet + len(rows)
             last = chunk[-1]
             if isinstance(last, Milestone):
+                self._settle(report)
                 if last.completed_scan:
                     self._withdraw_vanished(last.completed_scan, report)
                 self._submit([], last.cursor.encode())
             self._progress(report)
             if self._client.stop.is_set():
                 break
-        report.seconds = time.monotonic() - begun
-        self._state.set_fact(
-            "last_run", json.dumps({"ended_ms": time.time_ns() // 1_000_000, **report.as_dict()})
-        )
-        return report
+        self._settle(report)
 
     def follow(self, every: float, told: Callable[[Report | AdapterError], None]) -> None:
         """Run again and again until the client's stop event is set.
@@ -202,20 +238,21 @@ class Runner:
         self._held = self._client.cursor(self._mapping.stream)
         entries = list(self._state.quarantined(ids))
         for begin in range(0, len(entries), MAX_RECORDS):
-            rows = []
-            for entry in entries[begin : begin + MAX_RECORDS]:
-                cursor = Cursor(self._source.kind, {})
-                row = Row(
-                    entry.key, entry.values, entry.position, cursor, deleted=entry.deleted, raw=entry.raw
-                )
-                rows.append(self._source.restored(row) if isinstance(self._source, Restoring) else row)
+            rows = [self._as_read_now(entry) for entry in entries[begin : begin + MAX_RECORDS]]
             self._handle(rows, report, None, flush=False, resend=True)
+        self._settle(report)
         return report
+
+    def _as_read_now(self, entry: Quarantined) -> Row:
+        """A row that was kept, as the source would read it now."""
+        cursor = Cursor(self._source.kind, {})
+        row = Row(entry.key, entry.values, entry.position, cursor, deleted=entry.deleted, raw=entry.raw)
+        return self._source.restored(row) if isinstance(self._source, Restoring) else row
 
     def _handle(
         self, rows: Sequence[Row], report: Report, cursor: Cursor | None, *, flush: bool, resend: bool = False
     ) -> bool:
-        """Map rows and send what must be sent; whether anything was."""
+        """Map rows, while the batch before them is with the node, and send what must be sent; whether anything was."""
         keys = [row.key for row in rows if row.key is not None and _decodable(row.key)]
         known = self._state.known(keys)
         refused = {} if resend else self._state.refused_hashes(keys)
@@ -223,10 +260,12 @@ class Runner:
         report.read += len(rows)
         for row in rows:
             self._sort(row, batch, known, refused, report)
+        self._settle(report)
         scan = rows[0].scan if rows else ""
         sent = {one.record.key: one.after for one in batch.records}
         if sent or batch.refusals or (scan and batch.seen):
-            self._state.before_sending(sent, batch.refusals, batch.seen, scan)
+            told = [one.row for one in batch.records if one.record.WhichOneof("change")]
+            self._state.before_sending(sent, batch.refusals, batch.seen, scan, told)
         if scan and any(row.key is None for row in rows):
             self._state.set_fact("keyless_scan", scan)
         position = self._held if cursor is None else cursor.encode()
@@ -267,28 +306,68 @@ class Runner:
             known[record.key] = after
 
     def _send(self, batch: _Batch, cursor: bytes, report: Report) -> None:
+        """Send a batch; the node has its last group while the next rows are read."""
         groups = list(_by_size(batch.records)) or [[]]
         for group in groups[:-1]:
             self._deliver(group, self._held, report, batch.good)
-        self._deliver(groups[-1], cursor, report, batch.good)
+        records = [one.record for one in groups[-1]]
+        answer = self._sender.submit(self._submit, records, cursor)
+        self._flight = _Flight(groups[-1], cursor, batch.good, answer)
+
+    def _settle(self, report: Report) -> None:
+        """Wait for the answer to what is with the node, and note it.
+
+        Raises:
+            AdapterError: The node refused the call, or stayed away.
+        """
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return
+        try:
+            outcomes = flight.answer.result()
+        except WholeRefusedError as error:
+            self._halve(flight.group, flight.cursor, report, flight.good, error)
+            return
+        self._note(flight.group, outcomes, report, flight.good)
 
     def _deliver(
         self, group: Sequence[_Outgoing], cursor: bytes, report: Report, good: Sequence[Row]
     ) -> None:
-        """Send a group; halve it where the node refuses it as a whole."""
+        """Send a group and wait for the answer."""
         try:
             outcomes = self._submit([one.record for one in group], cursor)
         except WholeRefusedError as error:
-            if not group:
-                raise NodeError("The node refuses the cursor.", error.diagnosis, reason="INVALID") from None
-            if len(group) > 1:
-                half = len(group) // 2
-                self._deliver(group[:half], self._held, report, good)
-                self._deliver(group[half:], cursor, report, [])
-                return
-            self._refuse(group[0], error.faults, report)
-            self._deliver([], cursor, report, good)
+            self._halve(group, cursor, report, good, error)
             return
+        self._note(group, outcomes, report, good)
+
+    def _halve(
+        self,
+        group: Sequence[_Outgoing],
+        cursor: bytes,
+        report: Report,
+        good: Sequence[Row],
+        error: WholeRefusedError,
+    ) -> None:
+        """Halve a group that the node refused as a whole, until the record is found."""
+        if not group:
+            raise NodeError("The node refuses the cursor.", error.diagnosis, reason="INVALID") from None
+        if len(group) > 1:
+            half = len(group) // 2
+            self._deliver(group[:half], self._held, report, good)
+            self._deliver(group[half:], cursor, report, [])
+            return
+        self._refuse(group[0], error.faults, report)
+        self._deliver([], cursor, report, good)
+
+    def _note(
+        self,
+        group: Sequence[_Outgoing],
+        outcomes: Sequence[registry_pb2.RecordOutcome],
+        report: Report,
+        good: Sequence[Row],
+    ) -> None:
+        """Note what the node answered."""
         taken, resolved, refusals = {}, [*good], []
         for one, outcome in zip(group, outcomes, strict=True):
             if outcome.result == registry_pb2.RECORD_RESULT_REFUSED:
@@ -366,11 +445,11 @@ def _held_after(record: registry_pb2.RegistryRecord, before: Sent, told: bytes) 
 
 
 def _decodable(key: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in key)
+    return key.isascii() or not any("\ud800" <= c <= "\udfff" for c in key)
 
 
-def _chunks(parts: Iterator[Row | Milestone]) -> Iterator[list[Row | Milestone]]:
-    """Up to 200 rows at a time; a milestone and a change of pass end a chunk."""
+def _chunks(parts: Iterator[Row | Milestone], size: int) -> Iterator[list[Row | Milestone]]:
+    """Up to `size` rows at a time; a milestone and a change of pass end a chunk."""
     chunk: list[Row | Milestone] = []
     for part in parts:
         previous = chunk[-1] if chunk else None
@@ -378,7 +457,7 @@ def _chunks(parts: Iterator[Row | Milestone]) -> Iterator[list[Row | Milestone]]
             yield chunk
             chunk = []
         chunk.append(part)
-        if isinstance(part, Milestone) or len(chunk) >= MAX_RECORDS:
+        if isinstance(part, Milestone) or len(chunk) >= size:
             yield chunk
             chunk = []
     if chunk:

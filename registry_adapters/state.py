@@ -36,6 +36,10 @@ CREATE TABLE IF NOT EXISTS quarantine (
     hash BLOB, faults TEXT NOT NULL, columns TEXT NOT NULL, raw TEXT NOT NULL, deleted INTEGER NOT NULL,
     first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, times INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS flight (
+    ident TEXT PRIMARY KEY, key TEXT, position TEXT NOT NULL, columns TEXT NOT NULL, raw TEXT NOT NULL,
+    deleted INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (notice TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -206,7 +210,12 @@ class State(AbstractContextManager["State"]):
         return {key: held for key, held in found if held is not None}
 
     def before_sending(
-        self, sent: Mapping[str, Sent], refusals: Iterable[Refusal], seen: Iterable[str], scan: str
+        self,
+        sent: Mapping[str, Sent],
+        refusals: Iterable[Refusal],
+        seen: Iterable[str],
+        scan: str,
+        flight: Iterable[Row] = (),
     ) -> None:
         """Note, in one transaction, what is about to be sent and what goes into quarantine.
 
@@ -215,8 +224,12 @@ class State(AbstractContextManager["State"]):
             refusals: Rows that are not sent.
             seen: Keys that a complete pass has shown.
             scan: Name of the pass, "" where there is none.
+            flight: Rows that the node may refuse one by one: kept until it has answered.
         """
         with _transaction(self._db):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO flight VALUES (?, ?, ?, ?, ?, ?)", map(_flight_of, flight)
+            )
             self._db.executemany(
                 "INSERT INTO sent (key, hash, draft, watched, scan) VALUES (?, NULL, ?, ?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET hash = NULL, draft = draft OR excluded.draft,"
@@ -242,10 +255,21 @@ class State(AbstractContextManager["State"]):
                 "UPDATE sent SET hash = ?, draft = ?, watched = ? WHERE key = ?",
                 [(held.hash, int(held.draft), int(held.watched), key) for key, held in taken.items()],
             )
+            self._db.execute("DELETE FROM flight")
             if self._db.execute("SELECT 1 FROM quarantine LIMIT 1").fetchone() is not None:
                 idents = [(ident,) for row in resolved for ident in (f"k:{row.key}", f"p:{row.position}")]
                 self._db.executemany("DELETE FROM quarantine WHERE ident = ?", idents)
             self._keep(refusals)
+
+    def in_flight(self) -> list[Quarantined]:
+        """Rows that were sent and whose answer was never noted, as after a kill."""
+        found = self._db.execute("SELECT key, position, columns, raw, deleted FROM flight ORDER BY ident")
+        return [
+            Quarantined(
+                0, key, position, "", None, (), json.loads(columns), json.loads(raw), bool(deleted), 0, 0, 0
+            )
+            for key, position, columns, raw, deleted in found.fetchall()
+        ]
 
     def held_outside(self, scan: str) -> dict[str, Sent]:
         """Keys that the node may hold something of and a complete pass has not shown."""
@@ -344,22 +368,23 @@ def _connected(file: Path) -> sqlite3.Connection:
     return database
 
 
-def _entry(refusal: Refusal, now: int) -> tuple[Any, ...]:
-    row = refusal.row
+def _flight_of(row: Row) -> tuple[Any, ...]:
+    """A row on its way, as `flight` keeps it."""
     key = None if row.key is None else row.key.encode("utf-8", "backslashreplace").decode()
     return (
         f"k:{key}" if key is not None else f"p:{row.position}",
         key,
         row.position,
-        refusal.refused_by,
-        refusal.hash,
-        json.dumps([asdict(fault) for fault in refusal.faults]),
         json.dumps(dict(row.values), default=str),
         json.dumps(row.raw),
         int(row.deleted),
-        now,
-        now,
     )
+
+
+def _entry(refusal: Refusal, now: int) -> tuple[Any, ...]:
+    ident, key, position, columns, raw, deleted = _flight_of(refusal.row)
+    faults = json.dumps([asdict(fault) for fault in refusal.faults])
+    return (ident, key, position, refusal.refused_by, refusal.hash, faults, columns, raw, deleted, now, now)
 
 
 class _transaction(AbstractContextManager[None]):  # noqa: N801 - reads as a statement

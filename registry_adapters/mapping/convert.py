@@ -100,9 +100,11 @@ def clean(value: object, *, unescape: bool = False, mend: Callable[[], None] | N
     Raises:
         UnfitError: Undecodable bytes or control characters.
     """
-    text = as_text(value)
+    text = value if type(value) is str else as_text(value)
     if not text.isascii():
         text = check_decoded(text, mend)
+    elif "&" not in text and text.isprintable():
+        return text.strip()
     if unescape and "&" in text:
         for _ in range(_UNESCAPE_ROUNDS):
             plain = html.unescape(text)

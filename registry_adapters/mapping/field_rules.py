@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -196,9 +196,14 @@ def _elements(view: View, rule: EachRule) -> list[Any]:
     return elements
 
 
+@cache
+def _holes(template: str) -> tuple[str, ...]:
+    return tuple(HOLE.findall(template))
+
+
 def template(template: str, view: View) -> str:
     """The template with its columns filled in; "" where every one of them is blank."""
-    found = {column: view.text(column) for column in HOLE.findall(template)}
+    found = {column: view.text(column) for column in _holes(template)}
     if found and not any(found.values()):
         return ""
     return re.sub(r"\s+", " ", HOLE.sub(lambda hole: found[hole[1]], template)).strip()

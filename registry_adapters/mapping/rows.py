@@ -201,7 +201,9 @@ class Mapping:
     def _key(self, row: Row) -> str:
         if not row.key or not row.key.strip():
             raise Reject([FieldFault("", self.file.source.key[0], "KEY_MISSING", "A row needs its key.")])
-        if len(row.key) > MAX_KEY or any("\ud800" <= c <= "\udfff" for c in row.key):
+        if len(row.key) > MAX_KEY or (
+            not row.key.isascii() and any("\ud800" <= c <= "\udfff" for c in row.key)
+        ):
             words = f"A key has at most {MAX_KEY} characters, all of them decodable."
             raise Reject([FieldFault("", self.file.source.key[0], "KEY_UNFIT", words)])
         return row.key

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -307,3 +308,40 @@ def test_killed_at_any_moment_every_row_arrives_once(tmp_path: Path, server: Reg
     assert report.read < 1500, "it went on where it had stopped"
     assert set(server.keys("seizures")) == {str(i) for i in range(1500)} - {"700"}
     assert quarantine(path) == {"a.csv:702": "DATE_IMPOSSIBLE"}
+
+
+def test_a_refusal_that_was_never_noted_is_asked_for_again(tmp_path: Path, server: RegistryServer) -> None:
+    """The node answered and the adapter was killed before it noted the answer: no later reading shows the row."""
+    path = licensing(tmp_path)
+    server.refuse["licence/l-1"] = ("draft.alert", "not today")
+    with runner(path, server) as ready:
+        noted = ready._state.after_sending
+
+        def killed(*_: object) -> None:
+            raise SystemExit
+
+        ready._state.after_sending = killed  # type: ignore[method-assign]
+        with pytest.raises(SystemExit):
+            ready.run_once()
+        ready._state.after_sending = noted  # type: ignore[method-assign]
+    assert quarantine(path) == {}
+    run(path, server)
+    assert list(quarantine(path)) == ["query/licence/l-1"]
+
+
+def test_a_source_that_fails_leaves_nothing_half_noted(tmp_path: Path, server: RegistryServer) -> None:
+    path = licensing(tmp_path)
+    with runner(path, server) as ready:
+        reading = ready._source.read
+
+        def fails(cursor: object) -> Iterator[object]:
+            yield from islice(reading(cursor), 2)  # type: ignore[arg-type]
+            raise SourceError("gone", "come again")
+
+        ready._source.read = fails  # type: ignore[method-assign, assignment]
+        with pytest.raises(SourceError):
+            ready.run_once()
+        ready._source.read = reading  # type: ignore[method-assign]
+        again = ready.run_once()
+    assert again.quarantined == 0
+    assert len(server.keys("licences")) == 3
