@@ -115,6 +115,21 @@ def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
     return join_key(parts) if all(parts) else None
 
 
+def with_key_fault(
+    key: str | None, faults: Sequence[FieldFault], columns: Sequence[str]
+) -> tuple[FieldFault, ...]:
+    """Faults of a row, among them that it has no key where nothing else says why.
+
+    Args:
+        key: The row's key.
+        faults: Its faults so far.
+        columns: Columns that make the key.
+    """
+    if key is None and not faults:
+        return (FieldFault("", columns[0], "KEY_MISSING", "A row needs its key, a text or a number."),)
+    return tuple(faults)
+
+
 def powers_of_ten(values: Mapping[str, Any], identifiers: Collection[str]) -> Iterator[FieldFault]:
     """Faults of "1.2E+46", as text or number, where a number or mark should stand."""
     for column in sorted(identifiers):

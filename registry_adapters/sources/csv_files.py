@@ -19,7 +19,13 @@ from typing import IO, Any, Final
 
 from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
 from registry_adapters.source import Cursor, Milestone, Row
-from registry_adapters.sources.columns import check_header, header_names, key_of, powers_of_ten
+from registry_adapters.sources.columns import (
+    check_header,
+    header_names,
+    key_of,
+    powers_of_ten,
+    with_key_fault,
+)
 from registry_adapters.sources.csv_text import (
     SAMPLE_BYTES,
     Dialect,
@@ -76,7 +82,7 @@ class CsvSource:
                 return ()
             dialect = self._dialect(taken.file)
             first = next(records(taken.file, dialect, self._settings.max_record_bytes), None)
-        return () if first is None else header_names(first.fields or ())
+        return () if first is None else tuple(dict.fromkeys(header_names(first.fields or ())))
 
     def read(self, cursor: Cursor | None) -> Iterator[Row | Milestone]:
         """Rows of every file that was not read yet."""
@@ -91,7 +97,8 @@ class CsvSource:
             record = Record(0, row.raw, fields, "RECORD_TOO_LARGE" if cut else "")
             made = self._row(record, tuple(header), separator, row.position, row.cursor, row.scan)
             return replace(made, deleted=row.deleted)
-        return replace(row, faults=tuple(powers_of_ten(row.values, self._identifiers)))
+        faults = tuple(powers_of_ten(row.values, self._identifiers))
+        return replace(row, faults=with_key_fault(row.key, faults, self._settings.key))
 
     def _dialect(self, file: IO[bytes]) -> Dialect:
         settings = self._settings
@@ -149,9 +156,9 @@ class CsvSource:
                 torn["cut"] = True
             return Row(None, torn, position, cursor, (fault,), scan=scan, raw=record.text)
         values = dict(zip(header, fitted, strict=True))
-        faults = tuple(powers_of_ten(values, self._identifiers))
-        raw = record.text if faults else ""
-        return Row(key_of(values, self._settings.key), values, position, cursor, faults, scan=scan, raw=raw)
+        key = key_of(values, self._settings.key)
+        faults = with_key_fault(key, tuple(powers_of_ten(values, self._identifiers)), self._settings.key)
+        return Row(key, values, position, cursor, faults, scan=scan, raw=record.text if faults else "")
 
     def _fitted(self, fields: list[str], header: tuple[str, ...], separator: str) -> list[str] | None:
         """The fields under the header; None where they are too few or too many."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from registry_adapters.errors import FieldFault, SchemaDriftError
 from registry_adapters.source import Cursor, Milestone, Row
-from registry_adapters.sources.columns import key_of, missing_columns
+from registry_adapters.sources.columns import key_of, missing_columns, with_key_fault
 from registry_adapters.sources.drop_folder import DropFolder, Taken
 from registry_adapters.sources.file_settings import FlatSettings
 from registry_adapters.sources.flat_lines import (
@@ -153,6 +153,7 @@ class FlatSource:
         key = (
             None if faults and faults[0].column == self._settings.row else key_of(values, self._settings.key)
         )
+        faults = [*with_key_fault(key, faults, self._settings.key)]
         raw = "\n".join("" if record.cut else record.text for record in group) if faults else ""
         return Row(key, values, position, cursor, tuple(faults), scan=scan, raw=raw)
 

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 from registry_adapters.errors import FieldFault, SourceError
 from registry_adapters.source import Cursor, Milestone, Row
-from registry_adapters.sources.columns import check_paths, key_of, powers_of_ten
+from registry_adapters.sources.columns import check_paths, key_of, powers_of_ten, with_key_fault
 from registry_adapters.sources.drop_folder import DropFolder, Taken
 from registry_adapters.sources.file_settings import JsonlSettings
 from registry_adapters.sources.json_records import NotJsonError, columns_of, parse
@@ -89,8 +89,9 @@ class JsonlSource:
 
     def _row(self, line: bytes, position: str, cursor: Cursor, scan: str) -> Row:
         values, faults = self._taken_apart(line)
-        faults = (*faults, *powers_of_ten(values, self._identifiers))
         key = key_of(values, self._settings.key)
+        faults = (*faults, *powers_of_ten(values, self._identifiers))
+        faults = with_key_fault(key, faults, self._settings.key)
         raw = line.decode("utf-8", "surrogateescape") if faults else ""
         return Row(key, values, position, cursor, faults, scan=scan, raw=raw)
 

@@ -27,7 +27,13 @@ from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
 from registry_adapters.mapping.uses import Uses
 from registry_adapters.source import Cursor, Milestone, Row
 from registry_adapters.sources.cells import Cell
-from registry_adapters.sources.columns import check_header, header_names, key_of, powers_of_ten
+from registry_adapters.sources.columns import (
+    check_header,
+    header_names,
+    key_of,
+    powers_of_ten,
+    with_key_fault,
+)
 from registry_adapters.sources.drop_folder import DropFolder, Taken
 from registry_adapters.sources.file_settings import SpreadsheetSettings
 from registry_adapters.sources.ods import Ods
@@ -85,7 +91,7 @@ class SpreadsheetSource:
             if taken is None:
                 return ()
             _number, fields, _rest = self._header(taken)
-            return tuple(filter(None, header_names(fields)))
+            return tuple(dict.fromkeys(filter(None, header_names(fields))))
 
     def read(self, cursor: Cursor | None) -> Iterator[Row | Milestone]:
         """Rows of every file that was not read yet."""
@@ -162,6 +168,7 @@ class SpreadsheetSource:
         faults.extend(powers_of_ten(values, self._identifiers))
         unsure = {fault.column for fault in faults}
         key = None if unsure & {*self._settings.key} else key_of(values, self._settings.key)
+        faults = [*with_key_fault(key, faults, self._settings.key)]
         raw = json.dumps({column: _frozen(cell) for column, cell in cells.items()}) if faults else ""
         return Row(key, values, position, cursor, tuple(faults), scan=scan, raw=raw)
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from registry_adapters.errors import FieldFault, SchemaDriftError, SourceError
 from registry_adapters.source import Cursor, Milestone, Row
-from registry_adapters.sources.columns import check_paths, key_of
+from registry_adapters.sources.columns import check_paths, key_of, with_key_fault
 from registry_adapters.sources.drop_folder import DropFolder, Taken
 from registry_adapters.sources.file_settings import XmlSettings
 from registry_adapters.sources.xml_events import read_events
@@ -123,6 +123,7 @@ class XmlSource:
         faults.extend(index.join(values))
         position = f"{taken.name}:{wanted.node.line}" + (f"#{number}" if same_line else "")
         key = key_of(values, self._settings.key)
+        faults = [*with_key_fault(key, faults, self._settings.key)]
         raw = json.dumps([asdict(fault) for fault in faults]) if faults else ""
         return Row(key, values, position, taken.cursor(number), tuple(faults), scan=taken.scan, raw=raw)
 
