@@ -21,7 +21,6 @@ from registry_adapters.sources.flat import FlatSource
 from registry_adapters.sources.jsonl import JsonlSource
 from registry_adapters.sources.rest import RestSource
 from registry_adapters.sources.rest_settings import RestSettings
-from registry_adapters.sources.sftp import FetchingSource, SftpFetch
 from registry_adapters.sources.singer import SingerSource
 from registry_adapters.sources.singer_settings import SingerSettings
 from registry_adapters.sources.spreadsheet import SpreadsheetSource
@@ -47,6 +46,9 @@ def open_source(mapping: Mapping, folder: Path | None = None, *, accept_vanished
         files = _open_files(settings, mapping)
         if mapping.file.fetch is None:
             return files
+        # SSH takes as long to import as half of the rest: only where it is needed.
+        from registry_adapters.sources.sftp import FetchingSource, SftpFetch
+
         return FetchingSource(files, SftpFetch(mapping.file.fetch, settings, mapping.home))
     if isinstance(settings, RestSettings):
         return RestSource(settings, mapping.home, mapping.columns())
