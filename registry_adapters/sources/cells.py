@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 Kind = Literal["text", "number", "date", "time", "bool", "error", "formula", "long"]
 
 _LAST_SERIAL: Final = 2_958_466
+_DAYS_TO_1904: Final = 1462
 _QUOTED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]', re.IGNORECASE)
 _PARTS = frozenset("ymdhs")
 _BUILT_IN_DATES: Final = frozenset({*range(14, 18), 22, *range(27, 32), 34, 35, 36, *range(50, 59)})
@@ -86,7 +87,7 @@ def number_cell(text: str, form: Format, *, since_1904: bool) -> Cell:
         return Cell("error", None)
     if form.kind == "date":
         return _date_cell(number, since_1904=since_1904)
-    if form.kind == "time":
+    if form.kind == "time" and abs(number) < _LAST_SERIAL:
         minutes, seconds = divmod(round(number * 86400), 60)
         return Cell("time", f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}")
     if number.is_integer() and abs(number) < 1e15:
@@ -97,7 +98,9 @@ def number_cell(text: str, form: Format, *, since_1904: bool) -> Cell:
 
 def _date_cell(serial: float, *, since_1904: bool) -> Cell:
     first = datetime(1904, 1, 1) if since_1904 else datetime(1899, 12, 30)  # noqa: DTZ001 - a civil date
-    if not 0 <= serial < _LAST_SERIAL or (not since_1904 and int(serial) == 60):
+    if not 0 <= serial < _LAST_SERIAL - (_DAYS_TO_1904 if since_1904 else 0) or (
+        not since_1904 and int(serial) == 60
+    ):
         return Cell("error", None)
     if not since_1904 and serial < 60:
         first += timedelta(days=1)
@@ -113,6 +116,11 @@ def iso_date_cell(text: str) -> Cell:
     except ValueError:
         return Cell("error", None)
     return Cell("date", date(moment.year, moment.month, moment.day) if "T" not in text else moment)
+
+
+def whole_number(text: str | None) -> int | None:
+    """A whole number of at most nine digits, as attributes of a workbook hold them; None where it is none."""
+    return int(text) if text and len(text) < 10 and text.isascii() and text.isdigit() else None
 
 
 def text_cell(text: str, limit: int) -> Cell | None:

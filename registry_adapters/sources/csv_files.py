@@ -121,6 +121,9 @@ class CsvSource:
         if separator is None:
             separator = detect_separator(sample.decode(encoding, "replace").partition("\n")[0])
         self.report.facts["separator"] = {"\t": "TAB"}.get(separator, separator)
+        if settings.encoding is None or settings.separator is None:
+            shown = {"\t": "\\t"}.get(separator, separator)
+            self.report.facts["write into [source]"] = f'encoding = "{encoding}", separator = "{shown}"'
         return Dialect(encoding, separator, settings.quote)
 
     def _rows(self, taken: Taken) -> Iterator[Row]:

@@ -19,6 +19,7 @@ import errno
 import hashlib
 import os
 import re
+import sqlite3
 import stat
 import tempfile
 import time
@@ -37,6 +38,7 @@ _CHUNK: Final = 1 << 20
 _MAX_MARK_BYTES: Final = 4096
 _NAME_BYTES: Final = 4
 _MARK_BYTES: Final = 11
+_MEND_COPY: Final = "Check its permissions and the free space of the temporary folder (TMPDIR)."
 _MEND_FOLDER: Final = "Check `folder` of [source] and its permissions."
 
 
@@ -134,7 +136,7 @@ class DropFolder:
             name = _name_mark(file.name)
             if done.has(name, self._remembered(file)):
                 continue
-            with tempfile.TemporaryFile() as copy:
+            with _temporary(file.name) as copy:
                 digest = self._copied(file, copy)
                 if digest is None:
                     continue
@@ -154,7 +156,7 @@ class DropFolder:
     def newest(self) -> Iterator[Taken | None]:
         """The last file that is handed over, to look at its columns; None where there is none."""
         files = self._handed_over()
-        with tempfile.TemporaryFile() as copy:
+        with _temporary("A file") as copy:
             found = None
             while files and found is None:
                 file = files.pop()
@@ -263,7 +265,7 @@ class DropFolder:
         except OSError as error:
             raise SourceError(
                 f"{file.name} cannot be copied: {os.strerror(error.errno or 0)}.",
-                "Check its permissions and the free space of the temporary folder (TMPDIR).",
+                _MEND_COPY,
                 reason="COPY_FAILED",
             ) from None
         copy.seek(0)
@@ -277,6 +279,19 @@ class DropFolder:
             return None
         self._memory.digests[file.name] = file.looks, found
         return found
+
+
+@contextmanager
+def _temporary(name: str) -> Iterator[IO[bytes]]:
+    """A temporary file; what goes wrong with it, or with others beside it, is told as what it is."""
+    try:
+        with tempfile.TemporaryFile() as copy:
+            yield copy
+    except (OSError, sqlite3.Error) as error:
+        what = os.strerror(error.errno or 0) if isinstance(error, OSError) else type(error).__name__
+        raise SourceError(
+            f"{name} cannot be read from a temporary copy: {what}.", _MEND_COPY, reason="COPY_FAILED"
+        ) from None
 
 
 def _printable(path: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from registry_adapters.errors import SourceError
-from registry_adapters.sources.cells import Cell, Format, iso_date_cell, number_cell, text_cell
+from registry_adapters.sources.cells import Cell, Format, iso_date_cell, number_cell, text_cell, whole_number
 from registry_adapters.sources.file_settings import SpreadsheetSettings
 from registry_adapters.sources.xlsx import SheetRow
 from registry_adapters.sources.xml_events import local_name, read_events
@@ -212,8 +212,13 @@ def _made(cell: dict[str, str], text: str, limit: int) -> Cell | None:
             return Cell("formula", None) if cell.get("formula") else text_cell(text, limit)
         case "float" | "percentage" | "currency":
             made = number_cell(cell.get("value", ""), Format(), since_1904=False)
-            padded = text.isascii() and text.isdigit() and made.kind == "number" and int(text) == made.value
-            return Cell(made.kind, made.value, text) if padded else made
+            same = (
+                made.kind == "number"
+                and text.isascii()
+                and text.isdigit()
+                and text.lstrip("0") == str(made.value)
+            )
+            return Cell(made.kind, made.value, text) if same else made
         case "date":
             return iso_date_cell(cell.get("date-value", ""))
         case "time":
@@ -224,7 +229,7 @@ def _made(cell: dict[str, str], text: str, limit: int) -> Cell | None:
 
 
 def _times(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 and int(text) else 1
+    return whole_number(text) or 1
 
 
 def _attributes(attributes: dict[str, str]) -> dict[str, str]:

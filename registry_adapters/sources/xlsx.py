@@ -17,7 +17,15 @@ from pathlib import PurePosixPath
 from typing import IO, Final
 
 from registry_adapters.errors import SourceError
-from registry_adapters.sources.cells import Cell, Format, format_of, iso_date_cell, number_cell, text_cell
+from registry_adapters.sources.cells import (
+    Cell,
+    Format,
+    format_of,
+    iso_date_cell,
+    number_cell,
+    text_cell,
+    whole_number,
+)
 from registry_adapters.sources.file_settings import SpreadsheetSettings
 from registry_adapters.sources.xml_events import local_name, read_events
 from registry_adapters.sources.zipped import Archive
@@ -80,12 +88,11 @@ class Xlsx:
         codes: dict[int, str] = {}
         formats: list[Format] = []
         for path, attributes in self._elements(part, "numFmt", "xf") if part else ():
-            number = attributes.get("numFmtId", "0")
-            if path[-1] == "numFmt" and number.isdigit():
-                codes[int(number)] = attributes.get("formatCode", "")
+            number = whole_number(attributes.get("numFmtId")) or 0
+            if path[-1] == "numFmt":
+                codes[number] = attributes.get("formatCode", "")
             elif path[-2:] == ["cellXfs", "xf"]:
-                whole = int(number) if number.isdigit() else 0
-                formats.append(format_of(whole, codes.get(whole, "")))
+                formats.append(format_of(number, codes.get(number, "")))
         return formats
 
     def _strings(self, store: IO[bytes]) -> _Strings:
@@ -243,8 +250,7 @@ class _Sheet:
     def start(self, name: str, attributes: dict[str, str], line: int) -> None:
         match local_name(name):
             case "row":
-                number = attributes.get("r", "")
-                self._row = self._next_row(int(number) if number.isdigit() else self._row + 1)
+                self._row = self._next_row(whole_number(attributes.get("r")) or self._row + 1)
                 self._column = -1
                 self._cells = {}
             case "c":
@@ -300,7 +306,8 @@ class _Sheet:
             return Cell("formula", None) if self._formula and kind != "str" else None
         match kind:
             case "s":
-                shared = self._strings.get(int(text)) if text.isascii() and text.isdigit() else None
+                place = whole_number(text.strip())
+                shared = None if place is None else self._strings.get(place)
                 if shared is None:
                     raise self._fault("refers to a text that it does not hold")
                 return text_cell(shared, self._settings.max_cell_characters)
@@ -311,8 +318,7 @@ class _Sheet:
             case "d":
                 return iso_date_cell(text)
             case "n":
-                style = self._cell.get("s", "0")
-                number = int(style) if style.isdigit() else 0
+                number = whole_number(self._cell.get("s")) or 0
                 form = self._formats[number] if number < len(self._formats) else Format()
                 return number_cell(text, form, since_1904=self.since_1904)
         return Cell("error", None)

@@ -11,13 +11,13 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from registry_adapters.errors import FieldFault, SourceError
+from registry_adapters.errors import FieldFault
 from registry_adapters.sources.file_settings import Join
 from registry_adapters.sources.xml_tree import member_names
 
@@ -79,18 +79,18 @@ class Index(AbstractContextManager["Index"]):
         place = values.get(_inner(join.column, join.order_by)) if join.order_by else ""
         data = json.dumps(values)
         held = (part, values.get(_inner(join.column, join.its)), place or "", line, len(data), data)
-        self._run("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?)", held)
+        self._db.execute("INSERT INTO item VALUES (?, ?, ?, ?, ?, ?)", held)
 
     def saw(self, values: Mapping[str, Any]) -> None:
         """Note which elements belong to a row."""
         for part, join in enumerate(self._joins):
             ref = values.get(join.ours)
             if join.must_match and isinstance(ref, str):
-                self._run("INSERT OR IGNORE INTO seen VALUES (?, ?)", (part, ref))
+                self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (part, ref))
 
     def ready(self) -> None:
         """All elements are kept: they can be looked up."""
-        self._run("CREATE INDEX item_ref ON item (part, ref, place)", ())
+        self._db.execute("CREATE INDEX item_ref ON item (part, ref, place)")
 
     def join(self, values: dict[str, Any]) -> list[FieldFault]:
         """Put what belongs to a row beside its columns.
@@ -154,18 +154,6 @@ class Index(AbstractContextManager["Index"]):
             for _, data in found:
                 into.update(json.loads(data))
         return int(taken)
-
-    def _run(self, statement: str, values: tuple[Any, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise SourceError(
-                f"What rows refer to cannot be kept while the file is read: {type(error).__name__}.",
-                "Check the free space of the temporary folder (TMPDIR).",
-                reason="COPY_FAILED",
-            ) from None
 
 
 def _inner(column: str, path: str) -> str:

@@ -251,6 +251,21 @@ def test_full_disk_stops_the_run_and_the_next_one_goes_on(tmp_path: Path) -> Non
     assert len(keys(folder(tmp_path))) == 100_010
 
 
+def test_temporary_folder_that_fills_up_while_a_file_is_read_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "a.txt", "one\n")
+
+    def full(taken: Taken) -> Iterator[Row]:
+        yield from lines(taken)
+        with Path("/dev/full").open("wb", buffering=0) as store:
+            store.write(b"x")
+
+    parts = folder(tmp_path).read(None, full)
+    assert isinstance(next(parts), Row)
+    with pytest.raises(SourceError, match="No space left") as raised:
+        next(parts)
+    assert raised.value.reason == "COPY_FAILED"
+
+
 def test_full_and_partial_files_stand_in_one_folder(tmp_path: Path) -> None:
     put(tmp_path, "full_1.txt", "one\n", age=90)
     put(tmp_path, "part_2.txt", "two\n", age=60)

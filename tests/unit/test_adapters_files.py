@@ -51,6 +51,11 @@ def test_encoding_and_separator_are_detected(tmp_path: Path, encoding: str, sepa
     assert [row.key for row in found] == ["1", "2"], "a byte order mark is no part of the first header"
     assert found[0].values["name"] == "São João"
     assert reader.columns() == ("id", "name")
+    shown = separator.replace("\t", "\\t")
+    assert f'separator = "{shown}"' in reader.report.facts["write into [source]"]
+    fixed = source(tmp_path, encoding=encoding, separator=separator)
+    assert rows(fixed)[1].values["name"] == "Niterói da Silva"
+    assert "write into [source]" not in fixed.report.facts
 
 
 def test_utf8_mark_wins_over_a_declared_encoding(tmp_path: Path) -> None:
@@ -64,6 +69,37 @@ def test_unknown_header_is_told_with_escapes_and_the_nearest_name(tmp_path: Path
         rows(source(tmp_path, needed=("reference",)))
     assert "'ref\\u200berence'" in raised.value.diagnosis
     assert "nearest" in raised.value.diagnosis
+
+
+def test_column_that_is_needed_and_stands_there_twice_stops_the_run(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", b"id,x,x\n1,a,b\n")
+    with pytest.raises(SchemaDriftError, match="more than one column 'x'"):
+        rows(source(tmp_path, needed=("x",)))
+    assert len(rows(source(tmp_path))) == 1
+    assert source(tmp_path).columns() == ("id", "x")
+
+
+def test_number_that_a_spreadsheet_wrote_in_powers_of_ten_is_never_a_serial(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", b"id;serial;note\n1;1,2E+46;1,2E+46\n2;12E45;\n")
+    reader = source(tmp_path, identifier_columns=("serial",))
+    spoiled, good = rows(reader)
+    assert [(fault.column, fault.reason) for fault in spoiled.faults] == [("serial", "POWER_OF_TEN")]
+    assert not good.faults
+    assert reader.restored(spoiled).faults, "a replay does not forget the doubt"
+    assert not source(tmp_path, identifier_columns=()).restored(spoiled).faults
+
+
+def test_record_that_was_cut_at_its_limit_stays_a_fault_when_it_is_looked_at_again(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", b"id;x\n1;" + b"x" * 5000 + b"\n")
+    [row] = rows(source(tmp_path, max_record_bytes=1024))
+    assert source(tmp_path).restored(row).faults[0].reason == "RECORD_TOO_LARGE"
+
+
+def test_file_without_a_header_is_no_complete_pass(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", b"\n\n")
+    [part] = source(tmp_path, complete=True).read(None)
+    assert isinstance(part, Milestone)
+    assert part.completed_scan == ""
 
 
 def test_repeated_header_is_no_row(tmp_path: Path) -> None:

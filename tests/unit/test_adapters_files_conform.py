@@ -90,6 +90,16 @@ def test_kind_of_file_keeps_to_the_rules(
     assert all(trial.held for trial in trials), [trial for trial in trials if not trial.held]
 
 
+@pytest.mark.parametrize("make", [_csv, _jsonl, _spreadsheet, _xml, _flat])
+def test_empty_folder_offers_no_rows(tmp_path: Path, make: Callable[[Path], Callable[[], Source]]) -> None:
+    opened = make(tmp_path)
+    assert opened().columns()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert list(opened().read(None)) == []
+    assert make is _flat or opened().columns() == ()
+
+
 @pytest.mark.parametrize("name", ["seizures_c", "register_b", "customs_d"])
 def test_sample_keeps_to_the_rules(name: str) -> None:
     mapping = Mapping.load(SAMPLES / name / "mapping.toml")

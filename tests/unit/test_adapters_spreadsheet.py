@@ -15,7 +15,7 @@ from python_calamine import CalamineWorkbook
 
 from registry_adapters.errors import SchemaDriftError, SourceError
 from registry_adapters.mapping.uses import Uses
-from registry_adapters.sources.cells import Format, format_of
+from registry_adapters.sources.cells import Format, format_of, iso_date_cell, number_cell, whole_number
 from registry_adapters.sources.file_settings import SpreadsheetSettings
 from registry_adapters.sources.spreadsheet import SpreadsheetSource
 from tests.support.dropped import CASES, end, put, reasons, resumed, rows, zipped
@@ -266,6 +266,60 @@ def test_dates_before_march_1900_and_since_1904_are_right(tmp_path: Path) -> Non
 )
 def test_format_says_what_a_number_is(code: str, form: Format) -> None:
     assert format_of(164, code) == form
+
+
+@pytest.mark.parametrize(
+    ("number", "form"),
+    [(0, Format()), (14, Format("date")), (22, Format("date")), (20, Format("time")), (49, Format())],
+)
+def test_formats_of_the_program_itself_have_no_code(number: int, form: Format) -> None:
+    assert format_of(number, "") == form
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "kind", "value"),
+    [
+        ("46227", Format(), "number", 46227),
+        ("4.6227E4", Format(), "number", 46227),
+        ("7.62", Format(), "number", 7.62),
+        ("0.4375", Format("time"), "time", "10:30:00"),
+        ("1.5", Format("time"), "time", "36:00:00"),
+        ("46227.4375", Format("date"), "date", datetime.fromisoformat("2026-07-24T10:30:00")),
+        ("-1", Format("date"), "error", None),
+        ("3000000", Format("date"), "error", None),
+        ("NaN", Format(), "error", None),
+        ("1e999", Format(), "error", None),
+        ("TRUE", Format(), "error", None),
+        ("1e307", Format("time"), "number", 1e307),
+        ("9" * 5000, Format(), "error", None),
+    ],
+)
+def test_number_is_what_its_format_makes_of_it(text: str, form: Format, kind: str, value: object) -> None:
+    made = number_cell(text, form, since_1904=False)
+    assert (made.kind, made.value) == (kind, value)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "²", "-1", "", "1e3", "٣"])
+def test_attribute_that_is_no_number_is_none(text: str) -> None:
+    assert whole_number(text) is None
+
+
+def test_last_days_of_both_calendars_exist() -> None:
+    assert number_cell("2958465", Format("date"), since_1904=False).value == date(9999, 12, 31)
+    assert number_cell("2957003", Format("date"), since_1904=True).value == date(9999, 12, 31)
+    assert number_cell("2957004", Format("date"), since_1904=True).kind == "error"
+
+
+def test_date_in_words_is_an_error() -> None:
+    assert iso_date_cell("2026-02-30").kind == "error"
+    assert iso_date_cell("2026-02-28T10:00:00Z").value == datetime.fromisoformat("2026-02-28T10:00:00")
+
+
+def test_sheet_without_anything_has_no_header(tmp_path: Path) -> None:
+    save(openpyxl.Workbook(), tmp_path)
+    with pytest.raises(SourceError) as raised:
+        rows(source(tmp_path))
+    assert raised.value.reason == "NO_HEADER"
 
 
 def test_ods_cells_count_as_they_are_stored(tmp_path: Path) -> None:
