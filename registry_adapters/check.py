@@ -37,6 +37,7 @@ class CheckReport:
         mended: Column to the number of texts that were UTF-8 read as cp1252 and were mended.
         detected: What the source noticed, for example the encoding.
         waiting: Files that are not handed over yet.
+        warnings: What the source noticed that a person should look at.
         columns: Columns that the source offers.
     """
 
@@ -52,6 +53,7 @@ class CheckReport:
     mended: dict[str, int] = field(default_factory=dict)
     detected: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     columns: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,6 +97,7 @@ def check(
     if isinstance(noticed, SourceReport):
         report.detected = dict(noticed.facts)
         report.waiting = list(noticed.waiting)
+        report.warnings = list(noticed.warnings)
     return report
 
 

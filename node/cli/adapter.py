@@ -78,6 +78,8 @@ def check(
         },
         as_json=False,
     )
+    for words in report.warnings:
+        typer.secho(f"warning: {words}", fg="yellow", err=True)
     if report.first_rejects:
         typer.echo("\nFirst rejects")
         emit(report.first_rejects, as_json=False, columns=("row", "field", "column", "reason", "description"))

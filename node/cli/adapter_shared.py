@@ -114,6 +114,8 @@ def tell(report: Report, *, as_json: bool) -> None:
         return
     counts: dict[str, Any] = report.as_dict()
     typer.echo("  ".join(f"{name} {counts[name]}" for name in _COUNTS) + f"  in {report.seconds:.1f} s")
+    for words in report.warnings:
+        typer.secho(f"warning: {words}", fg="yellow", err=True)
     if report.first_rejects:
         emit(report.first_rejects, as_json=False, columns=("row", "field", "column", "reason", "description"))
 
