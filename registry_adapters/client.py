@@ -153,9 +153,18 @@ class RegistryClient:
                 asked = retry_delay(status)
                 if call.code() not in _AGAIN and asked is None:
                     raise refusal(call, status) from None
+                if "CERTIFICATE_VERIFY_FAILED" in (call.details() or ""):
+                    raise NodeError(
+                        "Whoever answers at the node's address has no certificate that the CA in --ca vouches for.",
+                        "Check --ca, and that the address is the one of this node and a name in its certificate.",
+                        reason="UNKNOWN_IDENTITY",
+                    ) from None
                 wait = asked if asked is not None else delay * random.uniform(0.5, 1.0)  # noqa: S311
                 if time.monotonic() + wait > deadline or self.stop.wait(wait):
-                    raise _away(call) from None
+                    raise NodeError(
+                        f"The node does not answer: {call.code().name}.",
+                        "Check that it runs and that this machine reaches it; nothing is lost, the next run goes on.",
+                    ) from None
                 delay = min(delay * 2, _LONGEST_DELAY)
 
 
@@ -230,20 +239,6 @@ def faults_of_status(status: status_pb2.Status) -> tuple[FieldFault, ...]:
     if not found:
         return (FieldFault("", "", reason, status.message),)
     return tuple(FieldFault(field, "", own or reason, words) for field, own, words in found)
-
-
-def _away(call: grpc.Call) -> NodeError:
-    """Why a node does not answer, as far as it can be seen from here."""
-    if "CERTIFICATE_VERIFY_FAILED" in (call.details() or ""):
-        return NodeError(
-            "Whoever answers at the node's address has no certificate that the CA in --ca vouches for.",
-            "Check --ca, and that the address is the one of this State's node and a name in its certificate.",
-            reason="UNKNOWN_IDENTITY",
-        )
-    return NodeError(
-        f"The node does not answer: {call.code().name}.",
-        "Check that it runs and that this machine reaches it; nothing is lost, the next run goes on.",
-    )
 
 
 def refusal(call: grpc.Call, status: status_pb2.Status) -> NodeError:
