@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from registry_adapters.errors import SchemaDriftError, SourceError
+from registry_adapters.errors import SourceError
 from registry_adapters.source import Cursor, Milestone, Row, SourceReport
 from registry_adapters.sources.sql_changes import Changes
 from registry_adapters.sources.sql_engine import (
@@ -260,6 +260,3 @@ def _order(settings: SqlSettings) -> tuple[str, ...]:
 def _beside(state: dict[str, Any]) -> dict[str, Any]:
     """What a cursor carries besides the place: types, times of comparison."""
     return {name: state[name] for name in _BESIDE if name in state}
-
-
-__all__ = ["SchemaDriftError", "SqlSource"]

@@ -115,11 +115,7 @@ class Relation:
 
     def picker(self, names: Sequence[str]) -> Callable[[Found], Found]:
         """A function from a row to the values of some of its columns."""
-        places = [self.columns.index(name) for name in names]
-        if len(places) == 1:
-            only = places[0]
-            return lambda found: (found[only],)
-        return itemgetter(*places)
+        return _picker([self.columns.index(name) for name in names])
 
     def ordered(
         self,
