@@ -70,9 +70,19 @@ class Projection:
     unprojected: tuple[tuple[int, Refusal], ...] = ()
 
 
+# Statements are made once: making one takes several times as long as running it.
+_AUDIENCES = select(LOG.c.id, LOG.c.audience_key).where(LOG.c.id.in_(bindparam("pks", expanding=True)))
+_NEWEST_ID = select(func.max(ALERT.c.id))
+_ROWS_OF = (
+    select(ALERT.c.origin, ALERT.c.uuid, *_STATE_COLUMNS)
+    .where(ALERT.c.uuid.in_(bindparam("uuids", expanding=True)))
+    .order_by(ALERT.c.id)
+)
+
+
 def audiences(conn: Connection, log_pks: Collection[int]) -> dict[int, handling_pb2.Audience]:
     """Audiences of logs by their keys."""
-    rows = conn.execute(select(LOG.c.id, LOG.c.audience_key).where(LOG.c.id.in_(log_pks)))
+    rows = conn.execute(_AUDIENCES, {"pks": list(log_pks)})
     return {pk: handling_pb2.Audience.FromString(key) for pk, key in rows}
 
 
@@ -113,7 +123,7 @@ def write(
         conn, {made.uuid for _, made in about_alerts if made.uuid is not None}, erased
     )
     before = {row.id: (row.held, row.head) for rows in subjects.values() for row in rows}
-    next_id = (conn.execute(select(func.max(ALERT.c.id))).scalar() or 0) + 1
+    next_id = (conn.execute(_NEWEST_ID).scalar() or 0) + 1
     fresh: list[Row] = []
     for row_id, (entry, made) in enumerate(about_alerts, next_id):
         rows = subjects[(entry.origin, made.uuid or b"")]
@@ -148,8 +158,7 @@ def _held_rows(
         uuids.update(conn.execute(select(ALERT.c.uuid).where(ALERT.c.entry_id.in_(chunk))).scalars())
     subjects: defaultdict[Subject, list[Row]] = defaultdict(list)
     for some in _chunks(list(uuids)):
-        query = select(ALERT.c.origin, ALERT.c.uuid, *_STATE_COLUMNS).where(ALERT.c.uuid.in_(some))
-        for origin, uuid, *values in conn.execute(query.order_by(ALERT.c.id)):
+        for origin, uuid, *values in conn.execute(_ROWS_OF, {"uuids": some}):
             subjects[(origin, uuid)].append(Row(*values))
     return subjects, set(erased)
 

@@ -93,14 +93,25 @@ class Anchor:
         with self._lock:
             return dict(self._held)
 
+    def _overtaken(self, log_id: bytes, anchored: Anchored) -> bool:
+        held = self._held.get(log_id)
+        return held is not None and held.size > anchored.size and held.time_ms >= anchored.time_ms
+
     def put(self, signed: dict[bytes, Anchored]) -> None:
         """Record signatures; they are on disk when this returns.
 
-        Sizes and times never go back: an older signature than the one held is a fault of the caller.
+        Sizes and times never go back. A signature that a larger and later one has overtaken is passed over: two
+        transactions that were committed one after the other may be recorded the other way round. Any other older one
+        is a fault of the caller.
         """
-        if not signed:
-            return
         with self._lock:
+            signed = {
+                log_id: anchored
+                for log_id, anchored in signed.items()
+                if not self._overtaken(log_id, anchored)
+            }
+            if not signed:
+                return
             for log_id, anchored in signed.items():
                 held = self._held.get(log_id)
                 if held is not None and (anchored.size < held.size or anchored.time_ms < held.time_ms):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import protovalidate
 from dief.v1 import federation_pb2, log_pb2
 from google.protobuf.message import DecodeError
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from node.ledger import logs, storing
 from node.ledger.checkpoint import (
@@ -42,6 +42,7 @@ from node.store.tables.ledger import PendingCheckpoint
 PENDING = table(PendingCheckpoint)
 MAX_ERASES_A_FRAME = 1 << 18
 """More do not fit in a batch of the 1 MiB that origins send: erasing one entry takes four bytes and more."""
+_PENDING_NOTES = select(PENDING.c.note).where(PENDING.c.log_pk == bindparam("log_pk"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +331,7 @@ def _held_checkpoint(log: logs.HeldLog, source: Source) -> Checkpoint:
 
 def _pending(conn: Connection, log: logs.HeldLog, source: Source) -> list[Checkpoint]:
     """Checkpoints that the entries must still lead to; their signatures were verified when they came."""
-    notes = conn.execute(select(PENDING.c.note).where(PENDING.c.log_pk == log.pk)).scalars()
+    notes = conn.execute(_PENDING_NOTES, {"log_pk": log.pk}).scalars()
     claims = [parse_checkpoint(note) for note in notes]
     return [
         Checkpoint(

@@ -60,6 +60,13 @@ def test_size_and_time_never_go_back(path: Path, older: Anchored) -> None:
     anchor.put({})
 
 
+def test_a_signature_that_was_overtaken_is_passed_over(path: Path) -> None:
+    """Two threads commit one after the other and record the other way round."""
+    anchor = Anchor(path)
+    anchor.put({LOG: FIRST, OTHER: SECOND})
+    assert Anchor(path).all() == {LOG: SECOND, OTHER: SECOND}
+
+
 def test_the_file_does_not_grow_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COMPACT_AT_LINES", 10)
     anchor = Anchor(path)
