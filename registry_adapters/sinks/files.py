@@ -50,7 +50,9 @@ class FileSink:
             )
 
     def write(self, notices: Sequence[Notice]) -> None:
-        """Write one new file."""
+        """Write one new file, where there is anything to say."""
+        if not notices:
+            return
         self.check()
         name = f"{self._stream}-{time.time_ns()}.{self._settings.format}"
         part = self._folder / f".{name}.part"
