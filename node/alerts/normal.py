@@ -66,6 +66,8 @@ def number(value: str) -> Forms:
     that look like them; a second form has them as they sound.
     """
     if value.isascii():
+        if value.isalnum():
+            return (value.upper(),)
         if "?" in value or "*" in value:
             return ()
         form = value.upper().translate(_SIGNS)

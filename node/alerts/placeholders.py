@@ -17,6 +17,7 @@ _TEXT = (
 )
 _WORDS = frozenset(_TEXT.split())
 _NO_LETTER_OR_DIGIT = re.compile(r"[\W_]+")
+_ASCII_SIGNS = {ord(sign): None for sign in map(chr, range(128)) if not sign.isalnum()}
 _REPEATED = re.compile(r"(?:0+|X{3,}|9{6,}|#+)")
 
 
@@ -30,7 +31,10 @@ def is_placeholder(value: str) -> bool:
     Args:
         value: A serial, lot or document number as entered.
     """
-    text = unicodedata.normalize("NFKD", value).upper()
-    text = "".join(c for c in text if not unicodedata.combining(c))
-    text = _NO_LETTER_OR_DIGIT.sub("", text)
+    if value.isascii():
+        text = (value if value.isalnum() else value.translate(_ASCII_SIGNS)).upper()
+    else:
+        text = unicodedata.normalize("NFKD", value).upper()
+        text = "".join(c for c in text if not unicodedata.combining(c))
+        text = _NO_LETTER_OR_DIGIT.sub("", text)
     return not text or text in _WORDS or _REPEATED.fullmatch(text) is not None

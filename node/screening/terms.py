@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from dief.v1 import codes_pb2 as c
 
 from node.alerts.indicators import indicator_key
-from node.alerts.normal import NORMAL_FORMS, distinctive_words
+from node.alerts.normal import NORMAL_FORMS, Forms, distinctive_words
 from node.alerts.placeholders import is_placeholder
 
 SHORT_SERIAL = 5
+_SERIAL = int(c.INDICATOR_KIND_SERIAL)
+_PARTY_NAME = int(c.INDICATOR_KIND_PARTY_NAME)
 _NUMBERS = frozenset(
     {
         c.INDICATOR_KIND_SERIAL,
@@ -59,19 +61,27 @@ class Ready:
 
 def make_ready(term: Term) -> Ready | str:
     """A term with its keys, or in words why it can not be searched."""
-    normal = NORMAL_FORMS.get(term.kind)
+    forms = searchable(term.kind, term.value, term.context)
+    if isinstance(forms, str):
+        return forms
+    return Ready(term, frozenset(forms), frozenset(indicator_key(term.kind, form) for form in forms))
+
+
+def searchable(kind: int, value: str, context: str) -> Forms | str:
+    """Normal forms of what a term says, or in words why it can not be searched."""
+    normal = NORMAL_FORMS.get(kind)
     if normal is None:
         return "This kind of fact is not indexed."
-    if term.kind in _NUMBERS and is_placeholder(term.value):
+    if kind in _NUMBERS and is_placeholder(value):
         return "This word says that there is no number; it would meet every item without one."
-    forms = normal(term.value)
+    forms = normal(value)
     if not forms:
-        return _no_form(term)
-    if term.kind == c.INDICATOR_KIND_SERIAL and is_short(forms[0]) and not term.context.strip():
+        return _no_form(kind, value)
+    if kind == _SERIAL and is_short(forms[0]) and not context.strip():
         return "A serial of fewer than five digits is on thousands of arms: give the make as context."
-    if term.kind == c.INDICATOR_KIND_PARTY_NAME and not distinctive_words(term.value):
+    if kind == _PARTY_NAME and not distinctive_words(value):
         return "The name has no distinctive word, only a legal form or words of trade: give more of it, or a number."
-    return Ready(term, frozenset(forms), frozenset(indicator_key(term.kind, form) for form in forms))
+    return forms
 
 
 def is_short(serial: str) -> bool:
@@ -79,11 +89,11 @@ def is_short(serial: str) -> bool:
     return len(serial) < SHORT_SERIAL and serial.isdigit()
 
 
-def _no_form(term: Term) -> str:
-    if any(sign in term.value for sign in "?*"):
+def _no_form(kind: int, value: str) -> str:
+    if any(sign in value for sign in "?*"):
         return "Characters that could not be read (? or *) are not searched exactly: search the parts that are certain."
-    if term.kind == c.INDICATOR_KIND_IMO:
+    if kind == c.INDICATOR_KIND_IMO:
         return "An IMO number has seven digits."
-    if term.kind == c.INDICATOR_KIND_CONTACT:
+    if kind == c.INDICATOR_KIND_CONTACT:
         return "Not a telephone number, e-mail address or site."
     return "Nothing in it can be searched: it has neither letters nor digits, or only a legal form."

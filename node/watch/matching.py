@@ -15,17 +15,18 @@ from hashlib import sha256
 from dief.v1 import watch_pb2
 from sqlalchemy import Connection, select
 
-from node.alerts.indicators import path_of
+from node.alerts.indicators import indicator_key, path_of
 from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR
 from node.alerts.queries import EVERYBODY
 from node.alerts.states import Held
 from node.screening.candidates import Match, verified
 from node.screening.strength import judge
-from node.screening.terms import Ready, Term, make_ready
+from node.screening.terms import Ready, Term, make_ready, searchable
 from node.store.tables import table
 from node.store.tables.alerts import INDICATOR_BITS
 from node.store.tables.release import RegistryRecordRow
 from node.store.tables.watch import WatchKey, WatchRecordRow
+from node.watch.among import Among
 
 RECORD = table(WatchRecordRow)
 KEY = table(WatchKey)
@@ -33,25 +34,32 @@ TOLD = table(RegistryRecordRow)
 MAX_MATCHES = 50
 """A hit tells so many matches, the strongest; more say nothing more to an officer."""
 _CHUNK = 400
+_RECORDS = Among(select(RECORD.c.id, RECORD.c.stream_id, RECORD.c.key, RECORD.c.content), RECORD.c.id)
+_BEARING = Among(select(ALERT_OF_INDICATOR, INDICATOR.c.kind, INDICATOR.c.key), INDICATOR.c.key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take twice as long to make one for each record
 class Watched:
-    """A record as it stands.
+    """A record as it stands. Nobody changes it.
 
     Attributes:
         id: Its key in the table.
         stream_id: Its registry's stream.
         key: The registry's own key.
         content: The record.
-        digest: SHA-256 of its stored bytes.
+        raw: Its stored bytes.
     """
 
     id: int
     stream_id: int
     key: str
     content: watch_pb2.WatchRecord
-    digest: bytes
+    raw: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of its stored bytes."""
+        return sha256(self.raw).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +100,29 @@ def ready_terms(content: watch_pb2.WatchRecord) -> tuple[dict[int, Ready], dict[
     return ready, refused
 
 
+def term_keys(content: watch_pb2.WatchRecord) -> tuple[set[tuple[int, int]], dict[int, str]]:
+    """What `ready_terms` finds, as pairs (kind, key) alone: all that a record without an alert needs."""
+    found: set[tuple[int, int]] = set()
+    refused: dict[int, str] = {}
+    for position, term in enumerate(content.terms):
+        kind = term.kind
+        forms = searchable(kind, term.value, term.context)
+        if isinstance(forms, str):
+            refused[position] = forms
+            continue
+        for form in forms:
+            found.add((kind, indicator_key(kind, form)))
+    return found, refused
+
+
 def watched(row_id: int, stream_id: int, key: str, raw: bytes) -> Watched:
     """A record from its row."""
-    return Watched(row_id, stream_id, key, watch_pb2.WatchRecord.FromString(raw), sha256(raw).digest())
+    return Watched(row_id, stream_id, key, watch_pb2.WatchRecord.FromString(raw), raw)
 
 
 def load(conn: Connection, ids: Iterable[int]) -> list[Watched]:
     """Records by their keys in the table."""
-    query = select(RECORD.c.id, RECORD.c.stream_id, RECORD.c.key, RECORD.c.content)
-    wanted = sorted(set(ids))
-    return [
-        watched(*row)
-        for start in range(0, len(wanted), _CHUNK)
-        for row in conn.execute(query.where(RECORD.c.id.in_(wanted[start : start + _CHUNK])))
-    ]
+    return [watched(*row) for row in _RECORDS.rows(conn, sorted(set(ids)))]
 
 
 def alerts_with(conn: Connection, keys: Mapping[tuple[int, int], Iterable[int]]) -> dict[int, set[int]]:
@@ -120,12 +137,9 @@ def alerts_with(conn: Connection, keys: Mapping[tuple[int, int], Iterable[int]])
     """
     found: dict[int, set[int]] = defaultdict(set)
     wanted = sorted({key for _, key in keys})
-    query = select(ALERT_OF_INDICATOR, INDICATOR.c.kind, INDICATOR.c.key)
-    for start in range(0, len(wanted), _CHUNK):
-        rows = conn.execute(query.where(INDICATOR.c.key.in_(wanted[start : start + _CHUNK])))
-        for alert_id, kind, key in rows:
-            for record_id in keys.get((kind, key), ()):
-                found[record_id].add(alert_id)
+    for alert_id, kind, key in _BEARING.rows(conn, wanted):
+        for record_id in keys.get((kind, key), ()):
+            found[record_id].add(alert_id)
     return found
 
 

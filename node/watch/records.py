@@ -11,22 +11,38 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from dief.v1 import watch_pb2
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
 from node.alerts.normal import NORMAL_FORM_VERSION
-from node.screening.terms import Ready
 from node.store.engine import bulk_insert
 from node.store.tables import table
 from node.store.tables.release import RegistryStream
 from node.watch import hits
-from node.watch.matching import KEY, RECORD, Watched, alerts_with, load, pairs, ready_terms
+from node.watch.among import Among
+from node.watch.matching import KEY, RECORD, Watched, alerts_with, load, pairs, term_keys
 
 STREAM: Table = table(RegistryStream)
 _CHUNK = 400
 _REBUILD_AT_ONCE = 500
+_KNOWN = Among(
+    select(RECORD.c.key, RECORD.c.id, RECORD.c.content, RECORD.c.normal_form).where(
+        RECORD.c.stream_id == bindparam("stream_id")
+    ),
+    RECORD.c.key,
+)
+_NEWEST = select(func.max(RECORD.c.id))
+_UPDATE = (
+    update(RECORD)
+    .where(RECORD.c.id == bindparam("row_id"))
+    .values(content=bindparam("raw"), changed_ms=bindparam("now_ms"), normal_form=NORMAL_FORM_VERSION)
+)
+_FORGET = delete(KEY).where(
+    KEY.c.kind == bindparam("the_kind"),
+    KEY.c.key == bindparam("the_key"),
+    KEY.c.record_id == bindparam("the_record"),
+)
 
 
 @dataclass(slots=True)
@@ -62,37 +78,33 @@ def take(
     newest = dict(records)
     known = _known(conn, stream_id, list(newest))
     taken: dict[str, Taken] = {}
-    fresh: list[tuple[str, bytes]] = []
-    changed: list[tuple[int, str, bytes]] = []
+    fresh: list[Watched] = []
+    changed: list[Watched] = []
     ended: list[tuple[str, _Known]] = []
+    next_id = (conn.execute(_NEWEST).scalar() or 0) + 1
     for key, record in newest.items():
         before = known.get(key)
-        raw = None if record is None else record.SerializeToString(deterministic=True)
-        if raw is None:
+        if record is None:
+            taken[key] = Taken(before is not None)
             if before is not None:
                 ended.append((key, before))
-        elif before is None:
-            fresh.append((key, raw))
+            continue
+        raw = record.SerializeToString(deterministic=True)
+        taken[key] = Taken(before is None or before.raw != raw)
+        if before is None:
+            fresh.append(Watched(next_id + len(fresh), stream_id, key, record, raw))
         elif before.raw != raw:
-            changed.append((before.id, key, raw))
-            _forget_keys(conn, before)
-        taken[key] = Taken(raw != (None if before is None else before.raw))
-    for key, before in ended:
-        _forget_keys(conn, before)
+            changed.append(Watched(before.id, stream_id, key, record, raw))
+    _forget_keys(conn, [known[each.key] for each in changed] + [before for _, before in ended])
+    for key, _ in ended:
         hits.clear_record(conn, stream_id, key, now_ms)
     _delete(conn, [before.id for _, before in ended])
-    next_id = (conn.execute(select(func.max(RECORD.c.id))).scalar() or 0) + 1
-    added = [(row_id, key, raw) for row_id, (key, raw) in enumerate(fresh, next_id)]
-    stand = [
-        Watched(row_id, stream_id, key, newest[key] or watch_pb2.WatchRecord(), sha256(raw).digest())
-        for row_id, key, raw in changed + added
-    ]
-    _write(conn, stream_id, changed, added, now_ms)
-    terms: dict[int, dict[int, Ready]] = {}
+    _write(conn, stream_id, changed, fresh, now_ms)
+    stand = changed + fresh
+    terms: dict[int, set[tuple[int, int]]] = {}
     for each in stand:
-        terms[each.id], taken[each.key].not_watched = ready_terms(each.content)
-    keys = _write_keys(conn, terms)
-    _match(conn, stand, keys, {row_id for row_id, _, _ in changed}, now_ms)
+        terms[each.id], taken[each.key].not_watched = term_keys(each.content)
+    _match(conn, stand, _write_keys(conn, terms), changed, now_ms)
     return [taken[key] for key, _ in records]
 
 
@@ -131,72 +143,51 @@ def rebuild(conn: Connection, after: int, now_ms: int) -> int:
         return 0
     conn.execute(delete(KEY).where(KEY.c.record_id.in_(ids)))
     stand = load(conn, ids)
-    keys = _write_keys(conn, {record.id: ready_terms(record.content)[0] for record in stand})
-    _match(conn, stand, keys, set(ids), now_ms)
+    keys = _write_keys(conn, {record.id: term_keys(record.content)[0] for record in stand})
+    _match(conn, stand, keys, stand, now_ms)
     conn.execute(update(RECORD).where(RECORD.c.id.in_(ids)).values(normal_form=NORMAL_FORM_VERSION))
     return int(ids[-1])
 
 
 def _known(conn: Connection, stream_id: int, keys: Sequence[str]) -> dict[str, _Known]:
-    query = select(RECORD.c.key, RECORD.c.id, RECORD.c.content, RECORD.c.normal_form).where(
-        RECORD.c.stream_id == stream_id
-    )
-    return {
-        key: _Known(*found)
-        for start in range(0, len(keys), _CHUNK)
-        for key, *found in conn.execute(query.where(RECORD.c.key.in_(keys[start : start + _CHUNK])))
-    }
+    return {key: _Known(*found) for key, *found in _KNOWN.rows(conn, keys, stream_id=stream_id)}
 
 
 def _write(
-    conn: Connection,
-    stream_id: int,
-    changed: Sequence[tuple[int, str, bytes]],
-    fresh: Sequence[tuple[int, str, bytes]],
-    now_ms: int,
+    conn: Connection, stream_id: int, changed: Sequence[Watched], fresh: Sequence[Watched], now_ms: int
 ) -> None:
     if changed:
-        conn.execute(
-            update(RECORD)
-            .where(RECORD.c.id == bindparam("row_id"))
-            .values(content=bindparam("raw"), changed_ms=now_ms, normal_form=NORMAL_FORM_VERSION),
-            [{"row_id": row_id, "raw": raw} for row_id, _, raw in changed],
-        )
+        conn.execute(_UPDATE, [{"row_id": each.id, "raw": each.raw, "now_ms": now_ms} for each in changed])
     bulk_insert(
         conn,
         RECORD,
         ("id", "stream_id", "key", "content", "normal_form", "changed_ms"),
-        [(row_id, stream_id, key, raw, NORMAL_FORM_VERSION, now_ms) for row_id, key, raw in fresh],
+        [(each.id, stream_id, each.key, each.raw, NORMAL_FORM_VERSION, now_ms) for each in fresh],
     )
 
 
-def _write_keys(conn: Connection, terms: dict[int, dict[int, Ready]]) -> dict[tuple[int, int], list[int]]:
+def _write_keys(conn: Connection, terms: dict[int, set[tuple[int, int]]]) -> dict[tuple[int, int], list[int]]:
     """Store the keys of records, and say which records have which key."""
     keys: dict[tuple[int, int], list[int]] = defaultdict(list)
     for record_id, found in terms.items():
-        for kind, key in {(ready.term.kind, key) for ready in found.values() for key in ready.keys}:
-            keys[(kind, key)].append(record_id)
+        for kind_and_key in found:
+            keys[kind_and_key].append(record_id)
     rows = [(kind, key, record_id) for (kind, key), ids in sorted(keys.items()) for record_id in ids]
     bulk_insert(conn, KEY, ("kind", "key", "record_id"), rows)
     return keys
 
 
-def _forget_keys(conn: Connection, known: _Known) -> None:
-    """Delete the keys of a record: by name, or by a search where other normal forms made them."""
-    if known.normal_form != NORMAL_FORM_VERSION:
-        conn.execute(delete(KEY).where(KEY.c.record_id == known.id))
-        return
-    terms = ready_terms(watch_pb2.WatchRecord.FromString(known.raw))[0]
-    keys = sorted({(ready.term.kind, key) for ready in terms.values() for key in ready.keys})
-    if keys:
-        conn.execute(
-            delete(KEY).where(
-                KEY.c.kind == bindparam("the_kind"),
-                KEY.c.key == bindparam("the_key"),
-                KEY.c.record_id == known.id,
-            ),
-            [{"the_kind": kind, "the_key": key} for kind, key in keys],
-        )
+def _forget_keys(conn: Connection, records: Iterable[_Known]) -> None:
+    """Delete the keys of records: by name, or by a search where other normal forms made them."""
+    rows = []
+    for known in records:
+        if known.normal_form != NORMAL_FORM_VERSION:
+            conn.execute(delete(KEY).where(KEY.c.record_id == known.id))
+            continue
+        terms, _ = term_keys(watch_pb2.WatchRecord.FromString(known.raw))
+        rows += [{"the_kind": kind, "the_key": key, "the_record": known.id} for kind, key in sorted(terms)]
+    if rows:
+        conn.execute(_FORGET, rows)
 
 
 def _delete(conn: Connection, ids: Sequence[int]) -> None:
@@ -208,7 +199,7 @@ def _match(
     conn: Connection,
     records: Sequence[Watched],
     keys: dict[tuple[int, int], list[int]],
-    changed: Iterable[int],
+    changed: Iterable[Watched],
     now_ms: int,
 ) -> None:
     rows = alerts_with(conn, keys)
@@ -217,7 +208,5 @@ def _match(
     met: dict[int, list[int]] = defaultdict(list)
     for pair in found:
         met[pair.record.id].append(pair.head)
-    again = set(changed)
-    for record in records:
-        if record.id in again:
-            hits.clear_missing(conn, record, met[record.id], now_ms)
+    for record in changed:
+        hits.clear_missing(conn, record, met[record.id], now_ms)

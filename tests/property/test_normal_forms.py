@@ -21,6 +21,7 @@ from node.alerts.normal import (
     party_name,
     vessel_name,
 )
+from node.alerts.placeholders import is_placeholder
 
 SERIALS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=20)
 NOISE = st.text(" .-/_№#", max_size=3)
@@ -30,6 +31,7 @@ WORDS = st.lists(
     max_size=5,
 )
 LOOK_ALIKES = dict(zip("ABEKMHOPCTYX", "АВЕКМНОРСТУХ", strict=True))
+FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 DIGITS = ["٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "०१२३४५६७८९", "０１２３４５６７８９"]
 
 
@@ -173,3 +175,12 @@ def test_mail_addresses_and_sites_are_small_and_bare() -> None:
 )
 def test_vessels_are_known_without_their_prefix(value: str) -> None:
     assert vessel_name(value) == ("example everest",)
+
+
+@given(
+    st.one_of(
+        st.text(string.printable, max_size=12), st.sampled_from(["N/A", "n. a.", "0-0", "xXx", "999 999"])
+    )
+)
+def test_full_width_does_not_tell_placeholders_apart(value: str) -> None:
+    assert is_placeholder(value.translate(FULL_WIDTH)) == is_placeholder(value)
