@@ -80,14 +80,16 @@ class WatchKeeper:
             conn: Write transaction.
         """
         now_ms = self._now()
-        done, after = _position(conn)
+        done, after, until = _position(conn)
         newest = _newest(conn)
         if newest <= done:
             return False
-        rows = range(done + 1, min(newest, done + ROWS_AT_ONCE) + 1)
         if conn.execute(select(KEY.c.record_id).limit(1)).first() is None:
-            _move(conn, newest, 0)
+            _move(conn, newest)
             return True
+        if after == 0:
+            until = min(newest, done + ROWS_AT_ONCE)
+        rows = range(done + 1, until + 1)
         if after == 0:
             for part in parts_before(conn, rows):
                 next_record: int | None = 0
@@ -96,9 +98,9 @@ class WatchKeeper:
         resume = _match(conn, rows, after, now_ms)
         if resume is None:
             hits.clear_revised(conn, rows, now_ms)
-            _move(conn, rows.stop - 1, 0)
+            _move(conn, until)
         else:
-            _move(conn, done, resume)
+            _move(conn, done, resume, until)
         return True
 
     async def clear_gone(self) -> int:
@@ -155,12 +157,14 @@ def _newest(conn: Connection) -> int:
     return int(conn.execute(select(func.max(ALERT.c.id))).scalar() or 0)
 
 
-def _position(conn: Connection) -> tuple[int, int]:
-    row = conn.execute(select(POSITION.c.alert_id, POSITION.c.record_id).where(POSITION.c.id == 1)).first()
-    return (0, 0) if row is None else (int(row.alert_id), int(row.record_id))
+def _position(conn: Connection) -> tuple[int, int, int]:
+    """Rows matched up to, and of a slice under way: records matched up to, and its last row."""
+    columns = (POSITION.c.alert_id, POSITION.c.record_id, POSITION.c.until_id)
+    row = conn.execute(select(*columns).where(POSITION.c.id == 1)).first()
+    return (0, 0, 0) if row is None else (int(row.alert_id), int(row.record_id), int(row.until_id))
 
 
-def _move(conn: Connection, alert_id: int, record_id: int) -> None:
-    values = {"alert_id": alert_id, "record_id": record_id}
+def _move(conn: Connection, alert_id: int, record_id: int = 0, until_id: int = 0) -> None:
+    values = {"alert_id": alert_id, "record_id": record_id, "until_id": until_id}
     if conn.execute(update(POSITION).where(POSITION.c.id == 1).values(**values)).rowcount == 0:
         conn.execute(POSITION.insert().values(id=1, **values))

@@ -101,4 +101,6 @@ class WatchPosition(SQLModel, table=True):
     alert_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     """Every row of `alert` up to this id was matched."""
     record_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    """Of the next row, records up to this id were matched."""
+    """Of the rows behind it up to `until_id`, records up to this id were matched; 0 where no slice is under way."""
+    until_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Last row of the slice under way: rows that come meanwhile wait for the next one."""
