@@ -15,7 +15,7 @@ from node.alerts.states import View, standing
 from node.ops.ids import uuid7
 from node.store.tables import table
 from node.store.tables.watch import HitRow
-from node.watch.matching import Pair, Watched
+from node.watch.matching import MAX_MATCHES, Pair, Watched
 
 HIT: Table = table(HitRow)
 OPEN = int(watch_pb2.HIT_STATE_OPEN)
@@ -41,13 +41,15 @@ class _Head:
     revision: int
 
 
-def fold(conn: Connection, pairs: Sequence[Pair], now_ms: int) -> int:
+def fold(conn: Connection, pairs: Sequence[Pair], now_ms: int, *, some_rows: bool = False) -> int:
     """Make or change the hits of pairs that meet now.
 
     Args:
         conn: Write transaction.
         pairs: What meets.
         now_ms: This node's clock.
+        some_rows: Only some rows of each alert were looked at, of a head with many list parts for example: what the
+            others gave between the same record and revision stands.
 
     Returns:
         Number of hits that are new or changed.
@@ -64,6 +66,8 @@ def fold(conn: Connection, pairs: Sequence[Pair], now_ms: int) -> int:
             )
         ).one_or_none()
         values = _met(pair, head)
+        if some_rows and known is not None and known.state != CLEARED:
+            _add_known(values, known)
         if known is None:
             conn.execute(
                 HIT.insert().values(
@@ -195,6 +199,22 @@ def _met(pair: Pair, head: _Head) -> dict[str, Any]:
             [[meeting.kind, meeting.field, meeting.path, meeting.strength] for meeting in pair.meetings]
         ),
     }
+
+
+def _add_known(values: dict[str, Any], known: Row[Any]) -> None:
+    """Add the matches that a hit has already, where neither its record nor the revision has changed since."""
+    if known.revision != values["revision"] or known.record_digest != values["record_digest"]:
+        return
+    before = {tuple(match) for match in json.loads(known.matches)}
+    found = before | {tuple(match) for match in json.loads(values["matches"])}
+    ordered = sorted(found, key=_strongest)[:MAX_MATCHES]
+    values["strength"] = max(strength for *_, strength in ordered)
+    values["matches"] = known.matches if set(ordered) == before else json.dumps(ordered)
+
+
+def _strongest(match: tuple[Any, ...]) -> tuple[int, str, str, int]:
+    kind, field, path, strength = match
+    return -strength, field, path, kind
 
 
 def _no_decision() -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _match(conn: Connection, rows: range, after: int, now_ms: int) -> int | None
     meets a row once and a slice holds more pairs than rows.
     """
     found = records_with(conn, rows, after, PAIRS_AT_ONCE)
-    hits.fold(conn, pairs(conn, load(conn, found), found, now_ms), now_ms)
+    hits.fold(conn, pairs(conn, load(conn, found), found, now_ms), now_ms, some_rows=True)
     return sorted(found)[-2] if sum(map(len, found.values())) == PAIRS_AT_ONCE else None
 
 

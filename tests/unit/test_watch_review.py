@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
+from dief.v1 import codes_pb2 as c
 from dief.v1 import watch_pb2 as w
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from node.watch import hits
-from node.watch.keeper import PAIRS_AT_ONCE
+from node.watch.keeper import PAIRS_AT_ONCE, POSITION
 from node.watch.records import take
 from tests.support.databases import Databases
-from tests.support.projected import Logs, published
-from tests.unit.test_watch import NOW_MS, SERIAL, Watch, alert
+from tests.support.projected import Logs, list_part, published
+from tests.unit.test_watch import NOW_MS, SERIAL, Watch, alert, part_of
 
 
 @pytest.fixture
@@ -35,3 +38,43 @@ def test_an_alert_that_comes_while_a_slice_is_under_way_meets_every_record(watch
     watch.settle()
     with watch.store.read() as conn:
         assert conn.execute(select(func.count()).select_from(hits.HIT)).scalar_one() == 2 * count
+
+
+def test_what_a_later_list_part_gives_is_added_to_what_the_alert_gave_before(watch: Watch) -> None:
+    """A hit tells every match, whichever slice found it; the strongest one decides how strong it is."""
+    told = alert("KT-4401", make=lambda a: setattr(a.items[0], "make", "Kestrel Arms"))
+    part = part_of(told, "KT5501")
+    part.items[0].make = "Heron"
+    digest = hashlib.sha256(part.SerializeToString()).digest()
+    watch.record("1", (SERIAL, "KT4401", "Kestrel"), (SERIAL, "KT5501", "Kestrel"))
+    log = watch.held.open()
+    watch.held.tell(log, published(told, parts=[digest]))
+    watch.settle()
+    assert watch.hits()["1"].strength == c.MATCH_STRENGTH_STRONG
+    watch.held.tell(log, list_part(part))
+    watch.settle()
+    hit = watch.hits()["1"]
+    assert hit.strength == c.MATCH_STRENGTH_STRONG
+    paths = ["items[0].serials[0].as_read", "list_parts[0].items[0].serials[0].as_read"]
+    assert [match.path for match in hit.matches] == paths
+    watch.record("2", (SERIAL, "KT4401", "Kestrel"), (SERIAL, "KT5501", "Kestrel"))
+    assert list(watch.hits()["2"].matches) == list(hit.matches), "the other way round says the same"
+    with watch.store.write() as conn:
+        conn.execute(update(POSITION).values(alert_id=0))
+    watch.settle()
+    assert {key: found.version for key, found in watch.hits().items()} == {"1": 2, "2": 1}
+
+
+def test_a_list_part_that_was_there_before_its_head_takes_nothing_from_what_the_head_gives(
+    watch: Watch,
+) -> None:
+    told = alert("KT-4401")
+    part = part_of(told, "KT5501")
+    digest = hashlib.sha256(part.SerializeToString()).digest()
+    watch.record("1", (SERIAL, "KT4401"), (SERIAL, "KT5501"))
+    log = watch.held.open()
+    watch.held.tell(log, list_part(part))
+    watch.settle()
+    watch.held.tell(log, published(told, parts=[digest]))
+    watch.settle()
+    assert len(watch.hits()["1"].matches) == 2
