@@ -187,9 +187,10 @@ class Runner:
         return report
 
     def _read_all(self, report: Report) -> None:
-        self._handle(
-            [self._as_read_now(entry) for entry in self._state.in_flight()], report, None, flush=False
-        )
+        if on_their_way := [self._as_read_now(entry) for entry in self._state.in_flight()]:
+            self._handle(on_their_way, report, None, flush=False)
+            self._settle(report)
+            self._state.landed()
         quiet = 0
         size = MAX_RECORDS if self._mapping.drafts else _WATCHED_AT_ONCE
         for chunk in _chunks(self._source.read(Cursor.decode(self._held, self._source.kind)), size):

@@ -212,7 +212,7 @@ class State(AbstractContextManager["State"]):
     def before_sending(
         self,
         sent: Mapping[str, Sent],
-        refusals: Iterable[Refusal],
+        refusals: Sequence[Refusal],
         seen: Iterable[str],
         scan: str,
         flight: Iterable[Row] = (),
@@ -228,6 +228,10 @@ class State(AbstractContextManager["State"]):
         """
         with _transaction(self._db):
             self._db.executemany(
+                "DELETE FROM flight WHERE ident = ?",
+                [(ident,) for one in refusals for ident in _idents(one.row)],
+            )
+            self._db.executemany(
                 "INSERT OR REPLACE INTO flight VALUES (?, ?, ?, ?, ?, ?)", map(_flight_of, flight)
             )
             self._db.executemany(
@@ -241,13 +245,13 @@ class State(AbstractContextManager["State"]):
                 self._db.executemany("UPDATE sent SET scan = ? WHERE key = ?", [(scan, key) for key in seen])
 
     def after_sending(
-        self, taken: Mapping[str, Sent], resolved: Iterable[Row], refusals: Iterable[Refusal]
+        self, taken: Mapping[str, Sent], resolved: Sequence[Row], refusals: Sequence[Refusal]
     ) -> None:
         """Note, in one transaction, what the node answered.
 
         Args:
             taken: Keys that the node took, with what it holds of them now.
-            resolved: Good rows, whose quarantine entries end.
+            resolved: Good rows, whose quarantine entries end; with the refused ones they are on their way no more.
             refusals: Rows that the node refused.
         """
         with _transaction(self._db):
@@ -255,10 +259,13 @@ class State(AbstractContextManager["State"]):
                 "UPDATE sent SET hash = ?, draft = ?, watched = ? WHERE key = ?",
                 [(held.hash, int(held.draft), int(held.watched), key) for key, held in taken.items()],
             )
-            self._db.execute("DELETE FROM flight")
-            if self._db.execute("SELECT 1 FROM quarantine LIMIT 1").fetchone() is not None:
-                idents = [(ident,) for row in resolved for ident in (f"k:{row.key}", f"p:{row.position}")]
-                self._db.executemany("DELETE FROM quarantine WHERE ident = ?", idents)
+            for table, rows in (
+                ("flight", [*resolved, *(one.row for one in refusals)]),
+                ("quarantine", resolved),
+            ):
+                if self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None:  # noqa: S608
+                    idents = [(ident,) for row in rows for ident in _idents(row)]
+                    self._db.executemany(f"DELETE FROM {table} WHERE ident = ?", idents)  # noqa: S608
             self._keep(refusals)
 
     def in_flight(self) -> list[Quarantined]:
@@ -270,6 +277,10 @@ class State(AbstractContextManager["State"]):
             )
             for key, position, columns, raw, deleted in found.fetchall()
         ]
+
+    def landed(self) -> None:
+        """Note that everything that was in flight has been answered."""
+        self._db.execute("DELETE FROM flight")
 
     def held_outside(self, scan: str) -> dict[str, Sent]:
         """Keys that the node may hold something of and a complete pass has not shown."""
@@ -368,9 +379,19 @@ def _connected(file: Path) -> sqlite3.Connection:
     return database
 
 
+def _key_of(row: Row) -> str | None:
+    return None if row.key is None else row.key.encode("utf-8", "backslashreplace").decode()
+
+
+def _idents(row: Row) -> tuple[str, ...]:
+    """What a row may stand under: its place, from when its key could not be read, and its key."""
+    key = _key_of(row)
+    return (f"p:{row.position}",) if key is None else (f"p:{row.position}", f"k:{key}")
+
+
 def _flight_of(row: Row) -> tuple[Any, ...]:
     """A row on its way, as `flight` keeps it."""
-    key = None if row.key is None else row.key.encode("utf-8", "backslashreplace").decode()
+    key = _key_of(row)
     return (
         f"k:{key}" if key is not None else f"p:{row.position}",
         key,

@@ -2,19 +2,21 @@
 
 Rules:
 - A hit is acknowledged to the node after the sink has it; a kill between the two tells it again under the same id.
-- Outcomes are asked for from the last moment told, less an overlap; which were told stands in the adapter's folder.
-- A sink that fails costs this round only: rows go on, and the same notices come again.
+- Outcomes are asked for from the last moment told, less the time that telling took and an overlap: one that changes
+  behind the page that is being read comes next time. Which were told stands in the adapter's folder.
+- A sink that fails, in whatever way, costs this round only: rows go on, and the same notices come again.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from registry_adapters.client import RegistryClient
-from registry_adapters.errors import AdapterError
+from registry_adapters.errors import AdapterError, SinkError
 from registry_adapters.notice import Notice, of_hit, of_standing
 from registry_adapters.sink import Sink
 from registry_adapters.state import State
@@ -74,7 +76,7 @@ class WriteBack:
                 break
             wanted = [notice for notice in map(of_hit, hits) if notice.kind in self._tell]
             if wanted:
-                self._sink.write(wanted)
+                self._write(wanted)
             self._client.acknowledge(self._stream, hits)
             told.hits += len(wanted)
         if "OUTCOME" in self._tell:
@@ -100,22 +102,35 @@ class WriteBack:
                     return
                 failures += 1
                 told(error)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the registry is told again later (I12)
+                failures += 1
+                told(_broken("The write-back", error))
             self._client.stop.wait(min(every * 2.0**failures, max(every, _LONGEST_WAIT)))
 
     def _outcomes(self) -> int:
         held = self._state.fact(_SINCE)
         since = datetime.fromisoformat(held) if held else None
         newest = since
+        begun = time.monotonic()
         count = 0
         for notices, moment in self._fresh(since):
-            self._sink.write(notices)
+            self._write(notices)
             self._state.note_told(notice.notice for notice in notices)
             newest = moment if newest is None else max(newest, moment)
             count += len(notices)
         if newest is not None and newest != since:
-            self._state.set_fact(_SINCE, newest.isoformat())
-            self._state.forget_told_before(newest - 2 * _OVERLAP)
+            asked = newest - timedelta(seconds=time.monotonic() - begun)
+            self._state.set_fact(_SINCE, asked.isoformat())
+            self._state.forget_told_before(asked - 2 * _OVERLAP)
         return count
+
+    def _write(self, notices: Sequence[Notice]) -> None:
+        try:
+            self._sink.write(notices)
+        except AdapterError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a driver, or a sink of another package
+            raise _broken("The sink", error) from None
 
     def _fresh(self, since: datetime | None) -> Iterator[tuple[list[Notice], datetime]]:
         """Outcomes that were not told yet, with the newest moment among them, some at a time."""
@@ -133,3 +148,11 @@ class WriteBack:
                 batch = []
         if batch:
             yield batch, newest
+
+
+def _broken(what: str, error: Exception) -> SinkError:
+    """An error of somebody else's code; its text may quote a value or a secret, so only its class is told."""
+    return SinkError(
+        f"{what} failed: {type(error).__name__}.",
+        "Try `dief adapter conform`; nothing is lost, the same notices come again.",
+    )

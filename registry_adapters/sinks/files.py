@@ -21,7 +21,8 @@ from registry_adapters.errors import SinkError
 from registry_adapters.notice import NAMES, Notice
 from registry_adapters.sinks.settings import FileSinkSettings
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Also the full-width forms, which spreadsheets of East Asian systems take for the same."""
 
 
 class FileSink:

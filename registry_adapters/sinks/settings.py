@@ -100,6 +100,22 @@ class FileSinkSettings(WriteBack):
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
 
+    @field_validator("separator")
+    @classmethod
+    def _separates(cls, separator: str) -> str:
+        if separator in '"\r\n':
+            raise ValueError("must be none of a quotation mark and the ends of a line")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str) -> str:
+        try:
+            "a".encode(encoding)
+        except (LookupError, ValueError):
+            raise ValueError("is no encoding of text; utf-8 and cp1252 are two") from None
+        return encoding
+
 
 class HttpSinkSettings(WriteBack):
     """`kind = "rest"` or `"webhook"`: one POST of JSON a notice, with an Idempotency-Key.

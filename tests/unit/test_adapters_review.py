@@ -1,0 +1,174 @@
+"""What a review of the adapters found: rejects lost by a kill, a write-back that ended in silence, outcomes untold."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dief.v1 import draft_pb2, registry_pb2
+
+from registry_adapters import Runner, State, WriteBack
+from registry_adapters import write_back as module
+from registry_adapters.errors import MappingError, SinkError
+from registry_adapters.notice import Notice
+from tests.support.registries import arm, drop, seizures
+from tests.support.registry_server import RegistryServer
+from tests.unit.test_adapters_run import quarantine, run, runner
+from tests.unit.test_adapters_write_back import hit, sink_of
+
+DOT_ALERT = "draft.alert"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    with RegistryServer(tmp_path) as running:
+        yield running
+
+
+def killed_at_note(ready: Runner, number: int, work: Callable[[], object]) -> None:
+    """Run until an answer of the node is about to be noted for the time named, and end there as SIGKILL would."""
+    noted = ready._state.after_sending
+    count = 0
+
+    def note(*given: Any) -> None:
+        nonlocal count
+        count += 1
+        if count >= number:
+            raise SystemExit
+        noted(*given)
+
+    ready._state.after_sending = note  # type: ignore[method-assign, assignment]
+    with pytest.raises(SystemExit):
+        work()
+    ready._state.after_sending = noted  # type: ignore[method-assign]
+
+
+def test_a_kill_between_the_parts_of_a_batch_loses_no_refusal(tmp_path: Path, server: RegistryServer) -> None:
+    """The node refused the batch as a whole: what is noted of its first half says nothing of the other."""
+    path = seizures(tmp_path)
+    server.poison.add("0")
+    server.refuse["7"] = (DOT_ALERT, "not today")
+    drop(path, "a.csv", *(arm(str(i), serial=f"AB12345{i}") for i in range(8)))
+    with runner(path, server) as ready:
+        killed_at_note(ready, 5, ready.run_once)
+    server.poison.clear()
+    run(path, server)
+    assert sorted(quarantine(path)) == ["a.csv:2", "a.csv:9"]
+
+
+def test_a_replay_after_a_kill_forgets_no_row_whose_answer_was_never_noted(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    path = seizures(tmp_path)
+    server.refuse["1"] = server.refuse["2"] = (DOT_ALERT, "not today")
+    drop(path, "a.csv", arm("1", serial="AB123451"))
+    run(path, server)
+    drop(path, "b.csv", arm("2", serial="AB123452"))
+    with runner(path, server) as ready:
+        killed_at_note(ready, 1, ready.run_once)
+    with runner(path, server) as ready:
+        ready.replay()
+    run(path, server)
+    assert sorted(quarantine(path)) == ["a.csv:2", "b.csv:2"]
+
+
+class Sink:
+    """Keeps what it is told; before that it does what a test wants."""
+
+    kind = "trial"
+
+    def __init__(self, first: Callable[[], object]) -> None:
+        self.first = first
+        self.told: list[Notice] = []
+
+    def check(self) -> None:
+        """Nothing is to be checked."""
+
+    def write(self, notices: Sequence[Notice]) -> None:
+        self.first()
+        self.told += notices
+
+
+def test_a_sink_that_raises_what_nobody_foresaw_neither_ends_the_write_back_nor_shows_its_text(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    """I12: a driver, or a plug-in of a State's own, may raise anything, with a value or a password in it."""
+    outcomes: list[Any] = []
+
+    def fail() -> None:
+        if len(outcomes) < 2:
+            raise ValueError("password=secret")
+
+    sink = Sink(fail)
+    server.hits = [hit(1)]
+    with State.open(tmp_path / "state", "holdings") as state, server.client(patience=5) as client:
+
+        def told(outcome: Any) -> None:
+            outcomes.append(outcome)
+            if not isinstance(outcome, SinkError):
+                client.stop.set()
+
+        WriteBack("holdings", sink, ("HIT",), client, state).follow(0.01, told)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["SinkError", "SinkError", "Told"]
+    assert "ValueError" in outcomes[0].diagnosis
+    assert "secret" not in str(outcomes[0])
+    assert len(sink.told) == 1
+
+
+def test_an_outcome_that_changes_behind_the_page_that_is_being_told_is_told_next_time(
+    tmp_path: Path, server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Telling may take hours where a service takes one notice at a time; the overlap alone does not cover that."""
+    monkeypatch.setattr(module, "_OVERLAP", timedelta(0))
+    monkeypatch.setattr(module, "HITS_AT_ONCE", 1)
+
+    def standing(key: str, state: int) -> registry_pb2.RecordStanding:
+        made = registry_pb2.RecordStanding(
+            key=key, draft=f"drafts/{key}", state=draft_pb2.DraftState.ValueType(state)
+        )
+        made.changed_at.FromNanoseconds(time.time_ns())
+        return made
+
+    later: list[registry_pb2.RecordStanding] = []
+
+    def change() -> None:
+        """While the first is told it changes, and after that the second."""
+        if not later:
+            later.append(standing("1", draft_pb2.DRAFT_STATE_RELEASED))
+            server.standings[1].changed_at.FromNanoseconds(time.time_ns() + 2_000_000)
+
+    server.standings = [standing(key, draft_pb2.DRAFT_STATE_WAITING) for key in ("1", "2")]
+    sink = Sink(change)
+    with State.open(tmp_path / "state", "holdings") as state, server.client(patience=5) as client:
+        page = list(client.standings("holdings"))
+        page[1] = server.standings[1]
+        client.standings = lambda stream, since=None: iter(page)  # type: ignore[method-assign]
+        write_back = WriteBack("holdings", sink, ("OUTCOME",), client, state)
+        assert write_back.round().outcomes == 2
+        del client.standings
+        server.standings[0] = later[0]
+        assert write_back.round().outcomes == 1
+    assert [notice.status for notice in sink.told] == ["WAITING", "WAITING", "RELEASED"]
+
+
+@pytest.mark.parametrize(
+    "setting", ['encoding = "utf8x"', 'encoding = "hex"', 'separator = "\\n"', "separator = '\"'"]
+)
+def test_a_file_that_could_never_be_written_is_refused_with_the_mapping(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(MappingError):
+        sink_of(tmp_path, f'kind = "file"\nfolder = "out"\n{setting}\n')
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+def test_no_cell_begins_as_a_formula_does(tmp_path: Path, begin: str) -> None:
+    (tmp_path / "out").mkdir()
+    told = Notice(notice="n", kind="HIT", record_key=f"{begin}1+1")
+    sink_of(tmp_path, 'kind = "file"\nfolder = "out"\n').write([told])
+    (file,) = (tmp_path / "out").iterdir()
+    with file.open(encoding="utf-8", newline="") as opened:
+        assert list(csv.reader(opened))[1][2] == f"'{begin}1+1"
