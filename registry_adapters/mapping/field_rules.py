@@ -117,6 +117,9 @@ class CompiledField:
     def _value(self, tree: Tree, view: View, element: int) -> Any:
         rule = self.rule
         text = template(rule.template, view) if rule.template is not None else view.text(rule.column or "")
+        if rule.pattern is not None:
+            found = re.search(rule.pattern, text)
+            text = (found[1] or "").strip() if found else ""
         if text and self.placeholder is not None:
             meaning = self.placeholder(text)
             if meaning == "erased" and self.erased is not None:

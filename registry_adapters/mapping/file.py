@@ -10,11 +10,12 @@ Source: TOML 1.0.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from registry_adapters.errors import MappingError
 from registry_adapters.mapping.conditions import Condition
@@ -91,13 +92,31 @@ class Setting(Part):
     value: Any
 
 
+def _one_group(pattern: str | None) -> str | None:
+    try:
+        groups = re.compile(pattern).groups if pattern is not None else 1
+    except re.error:
+        groups = 0
+    if groups != 1:
+        raise ValueError("must be a regular expression with one group")
+    return pattern
+
+
+Pattern = Annotated[str | None, AfterValidator(_one_group)]
+"""A regular expression whose one group is what is wanted of a text."""
+
+
 class FieldRule(Part):
-    """`[[field]]`: one value of a row at one place of the alert."""
+    """`[[field]]`: one value of a row at one place of the alert.
+
+    With `pattern`, the value is its group where it is found first, and blank where it is not found.
+    """
 
     to: str
     column: str | None = None
     template: str | None = None
     value: Any = None
+    pattern: Pattern = None
     codes: str | None = None
     date: str | tuple[str, ...] | None = None
     decimal_comma: bool = False
@@ -113,6 +132,8 @@ class FieldRule(Part):
     def _one_origin(self) -> FieldRule:
         if sum(origin is not None for origin in (self.column, self.template, self.value)) != 1:
             raise ValueError("needs one of column, template, value")
+        if self.pattern is not None and self.value is not None:
+            raise ValueError("`pattern` looks into a column or template, not into a value")
         return self
 
 
@@ -154,15 +175,24 @@ class TermRule(Part):
     """`[[watch.term]]`: a fact of the row that alerts are matched against.
 
     With `each`, that column holds a list (an array, or JSON) and every element gives a term; `@` is the element,
-    `@.name` a member of it.
+    `@.name` a member of it. With `pattern`, each place at which it is found gives a term: its group; where it is not
+    found there is none. Searching time is that of Python's `re`: do not nest repetitions.
     """
 
     kind: IndicatorName
-    column: str
+    column: str | None = None
+    template: str | None = None
+    pattern: Pattern = None
     each: str | None = None
     context: str | None = None
     placeholders: str | None = None
     when: Condition | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TermRule:
+        if (self.column is None) == (self.template is None):
+            raise ValueError("needs column or template")
+        return self
 
 
 class WatchRule(Part):

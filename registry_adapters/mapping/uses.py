@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from registry_adapters.mapping.file import FieldRule, MappingFile
+from registry_adapters.mapping.file import FieldRule, MappingFile, TermRule
 from registry_adapters.mapping.paths import PARTIAL_DATE, TIMESTAMP, AlertPath
 
 _HOLE = re.compile(r"\{([^{}]+)\}")
@@ -76,8 +76,8 @@ def uses(file: MappingFile) -> Uses:
         elif leaf.type == leaf.TYPE_STRING and not (rule.number or rule.decimal_comma or rule.codes):
             texts.update(_columns(rule))
     for term in file.watch.term if file.watch is not None else ():
-        column = term.column if term.each is None else term.each
-        (texts if term.kind in _NAMES else identifiers).add(column)
+        columns = set(_columns(term)) if term.each is None else {term.each}
+        (texts if term.kind in _NAMES else identifiers).update(columns)
     return Uses(frozenset(identifiers), frozenset(texts - identifiers), frozenset(dates))
 
 
@@ -90,8 +90,10 @@ def members(file: MappingFile) -> frozenset[tuple[str, str]]:
                 (group.column, member) for column in _columns(rule) if (member := _member(column)) is not None
             )
     for term in file.watch.term if file.watch is not None else ():
-        if term.each is not None and (member := _member(term.column)) is not None:
-            found.add((term.each, member))
+        if term.each is not None:
+            found.update(
+                (term.each, member) for column in _columns(term) if (member := _member(column)) is not None
+            )
     return frozenset(found)
 
 
@@ -102,7 +104,7 @@ def _member(column: str) -> str | None:
     return column.removeprefix("@.") if column.startswith("@.") else None
 
 
-def _columns(rule: FieldRule) -> Iterator[str]:
+def _columns(rule: FieldRule | TermRule) -> Iterator[str]:
     if rule.column is not None:
         yield rule.column
     yield from _HOLE.findall(rule.template or "")

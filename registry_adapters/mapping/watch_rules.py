@@ -3,11 +3,13 @@
 Rules:
 - A blank cell and one that says that there is no number give no term; a value is never changed, the node normalises.
 - A row that is selected but has nothing to match is not watched.
-- A hit names the column that met, with the place in its list, never the value.
+- A hit names the column that met, with the place in its list, never the value: `parties[2]`, and `remarks(1)` for what
+  a pattern found second.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,7 +34,7 @@ class CompiledTerm:
 
     def columns(self) -> Iterator[str]:
         """Columns it reads."""
-        yield self.rule.column
+        yield from self._origins()
         if self.rule.each is not None:
             yield self.rule.each
         if self.rule.context is not None:
@@ -47,17 +49,32 @@ class CompiledTerm:
             UnfitError: A cell cannot be read.
         """
         if self.rule.each is None:
-            self._one(record, view, self.rule.column)
+            self._from(record, view, "+".join(dict.fromkeys(self._origins())))
             return
         for index, element in enumerate(elements_of(view, self.rule.each)):
             if element is not None:
-                self._one(record, view.element(element, index), f"{self.rule.each}[{index}]")
+                self._from(record, view.element(element, index), f"{self.rule.each}[{index}]")
 
-    def _one(self, record: watch_pb2.WatchRecord, view: View, field: str) -> None:
+    def _origins(self) -> Iterator[str]:
+        """Columns that make its value."""
+        if self.rule.column is not None:
+            yield self.rule.column
+        yield from HOLE.findall(self.rule.template or "")
+
+    def _from(self, record: watch_pb2.WatchRecord, view: View, field: str) -> None:
+        """Add the terms of a row, or of one element of its list."""
         rule = self.rule
         if rule.when is not None and not rule.when.holds(view.text):
             return
-        value = view.text(rule.column)
+        text = template(rule.template, view) if rule.template is not None else view.text(rule.column or "")
+        if rule.pattern is None:
+            self._one(record, view, text, field)
+            return
+        for place, found in enumerate(re.finditer(rule.pattern, text)):
+            self._one(record, view, (found[1] or "").strip(), f"{field}({place})" if place else field)
+
+    def _one(self, record: watch_pb2.WatchRecord, view: View, value: str, field: str) -> None:
+        rule = self.rule
         if not value or (self.placeholder is not None and self.placeholder(value)):
             return
         if len(value) > MAX_VALUE:
@@ -118,14 +135,10 @@ def compile_watch(file: MappingFile, problems: Problems) -> CompiledWatch | None
                 ("watch", "term", place, "placeholders"),
                 f"there is no table [placeholders.{term.placeholders}]",
             )
-        if term.each is None and term.column.startswith("@"):
-            problems.add(("watch", "term", place, "column"), "`@` is the element of a list: it needs `each`")
-        terms.append(
-            CompiledTerm(
-                term,
-                codes_pb2.IndicatorKind.Value(f"INDICATOR_KIND_{term.kind}"),
-                None if table is None else placeholder(table),
-            )
-        )
-    kind = watch_pb2.WatchRecordKind.Value(f"WATCH_RECORD_KIND_{rule.kind}")
-    return CompiledWatch(rule, kind, tuple(terms))
+        kind = codes_pb2.IndicatorKind.Value(f"INDICATOR_KIND_{term.kind}")
+        made = CompiledTerm(term, kind, None if table is None else placeholder(table))
+        if term.each is None and any(column.startswith("@") for column in made.columns()):
+            problems.add(("watch", "term", place), "`@` is the element of a list: it needs `each`")
+        terms.append(made)
+    what = watch_pb2.WatchRecordKind.Value(f"WATCH_RECORD_KIND_{rule.kind}")
+    return CompiledWatch(rule, what, tuple(terms))

@@ -101,8 +101,16 @@ def check_paths(
     return absent
 
 
-def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
-    """The registry's key of a row; None where a part of it is missing or no text or number."""
+def key_of(
+    values: Mapping[str, Any], columns: Sequence[str], may_be_blank: Collection[str] = ()
+) -> str | None:
+    """The registry's key of a row; None where a part of it is missing or no text or number.
+
+    Args:
+        values: The row.
+        columns: Columns that make the key.
+        may_be_blank: Of these, those that need not be filled.
+    """
     parts = []
     for column in columns:
         value = values.get(column)
@@ -112,7 +120,8 @@ def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
             parts.append(as_text(value).strip())
         except UnfitError:
             return None
-    return join_key(parts) if all(parts) else None
+    whole = all(part or column in may_be_blank for column, part in zip(columns, parts, strict=True))
+    return join_key(parts) if whole and any(parts) else None
 
 
 def with_key_fault(

@@ -4,7 +4,8 @@ Rules:
 - A header that comes again is no row.
 - Surplus fields belong to the free text of the last column where the mapping says so (`overflow`); otherwise the
   record is handed over with a fault.
-- A file without a header has no row, and is never a complete pass.
+- A file without a header has no row, and is never a complete pass; where the mapping gives the header, an empty one.
+- Where the mapping gives the header, a file whose first record has more or fewer fields stops the run.
 
 Source: domain schema C.
 """
@@ -81,6 +82,8 @@ class CsvSource:
             if taken is None:
                 return ()
             dialect = self._dialect(taken.file)
+            if self._settings.header is not None:
+                return self._settings.header
             first = next(records(taken.file, dialect, self._settings.max_record_bytes), None)
         return () if first is None else tuple(dict.fromkeys(header_names(first.fields or ())))
 
@@ -132,7 +135,8 @@ class CsvSource:
         for record in records(taken.file, dialect, self._settings.max_record_bytes):
             if not header:
                 header = self._checked_header(record, taken.name)
-                continue
+                if self._settings.header is None:
+                    continue
             if record.line <= taken.begin or (record.fields and header_names(record.fields) == header):
                 continue
             position = f"{taken.name}:{record.line}"
@@ -158,8 +162,10 @@ class CsvSource:
             if reason == "RECORD_TOO_LARGE":
                 torn["cut"] = True
             return Row(None, torn, position, cursor, (fault,), scan=scan, raw=record.text)
+        if self._settings.blank:
+            fitted = ["" if field.strip() in self._settings.blank else field for field in fitted]
         values = dict(zip(header, fitted, strict=True))
-        key = key_of(values, self._settings.key)
+        key = key_of(values, self._settings.key, self._settings.blank_in_key)
         faults = with_key_fault(key, tuple(powers_of_ten(values, self._identifiers)), self._settings.key)
         return Row(key, values, position, cursor, faults, scan=scan, raw=record.text if faults else "")
 
@@ -172,7 +178,13 @@ class CsvSource:
         return fields if surplus == 0 else None
 
     def _checked_header(self, record: Record, name: str) -> tuple[str, ...]:
-        header = check_header(name, record.fields or [record.text[:200]], self._needed)
+        given = self._settings.header
+        if given is not None and record.fields is not None and len(record.fields) != len(given):
+            raise SchemaDriftError(
+                f"{name} has {len(record.fields)} fields in line {record.line}, but `header` names {len(given)}.",
+                "Mend `header`, or the way in which [source] reads the file.",
+            )
+        header = check_header(name, given or record.fields or [record.text[:200]], self._needed)
         if self._settings.overflow is not None and header[-1] != self._settings.overflow:
             raise SchemaDriftError(
                 f"{name}: `overflow` names {self._settings.overflow}, but the last column is {header[-1]!a}.",

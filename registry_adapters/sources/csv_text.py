@@ -4,7 +4,7 @@ Rules:
 - One bad record never spoils the next: a record that does not parse, is too long or has bytes that are no text is
   handed over as it stands, with its fault.
 - A quote that is never closed costs one line, not the rest of the file.
-- A byte order mark is no part of the first header.
+- A byte order mark is no part of the first header; the end-of-file mark of DOS on a line of its own is no record.
 - Encodings are detected by the mark, by the zero bytes of UTF-16, by valid UTF-8; anything else of 8 bits is
   taken for cp1252, and said so.
 """
@@ -26,6 +26,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_END_OF_FILE = "\x1a"
 _SEPARATORS = ";,\t|"
 _MAX_QUOTED_LINES = 1000
 _LARGEST_FIELD = 64 << 20
@@ -122,7 +123,7 @@ def records(file: IO[bytes], dialect: Dialect, limit: int) -> Iterator[Record]:
     try:
         lines = _Lines(text, limit)
         while (line := lines.next()) is not None:
-            if line.text.strip():
+            if line.text.strip().strip(_END_OF_FILE):
                 yield _record(lines, line, dialect, limit)
     finally:
         text.detach()

@@ -58,9 +58,12 @@ class FolderSettings(Part):
 
 
 class CsvSettings(FolderSettings):
-    """`kind = "csv"`: text with a header and a separator.
+    """`kind = "csv"`: text with a separator.
 
     Attributes:
+        header: Names of the columns, where the files have none in their first line.
+        blank: What a cell holds where there is nothing, such as "-0-".
+        blank_in_key: Columns of `key` that need not be filled.
         encoding: Name of a Python codec; found out where it is not set.
         separator: Found out where it is not set.
         quote: Around fields, "" where the registry never quotes.
@@ -71,12 +74,23 @@ class CsvSettings(FolderSettings):
 
     kind: Literal["csv"]
     pattern: str = "*.csv"
+    header: Annotated[tuple[str, ...] | None, Field(min_length=1)] = None
+    blank: tuple[str, ...] = ()
+    blank_in_key: tuple[str, ...] = ()
     encoding: str | None = None
     separator: Annotated[str | None, Field(min_length=1, max_length=1)] = None
     quote: Annotated[str, Field(max_length=1)] = '"'
     overflow: str | None = None
     identifier_columns: tuple[str, ...] | None = None
     max_record_bytes: Size = 1 << 20
+
+    @model_validator(mode="after")
+    def _fits(self) -> CsvSettings:
+        if self.header is not None and len(set(self.header)) != len(self.header):
+            raise ValueError("`header` names a column twice")
+        if not {*self.blank_in_key} < {*self.key}:
+            raise ValueError("`blank_in_key` names some of the columns of `key`, not all of them")
+        return self
 
 
 class SpreadsheetSettings(FolderSettings):
