@@ -109,7 +109,10 @@ def apply(conn: Connection, applied: Applied, prepare: Prepare = prepare) -> Pro
 
 
 def write(
-    conn: Connection, prepared: Sequence[tuple[StoredEntry, Prepared]], erased: Sequence[int] = ()
+    conn: Connection,
+    prepared: Sequence[tuple[StoredEntry, Prepared]],
+    erased: Sequence[int] = (),
+    above: int = 0,
 ) -> Projection:
     """Write prepared entries, then erase.
 
@@ -117,13 +120,15 @@ def write(
         conn: Write transaction.
         prepared: Entries with what is written of them, in the order of the log.
         erased: Keys of entries whose bodies are gone.
+        above: New rows have higher keys than this, also where the rows with the highest keys have been deleted:
+            whoever follows by the key never passes a row over.
     """
     about_alerts = [(entry, made) for entry, made in prepared if made.uuid is not None]
     subjects, gone = _held_rows(
         conn, {made.uuid for _, made in about_alerts if made.uuid is not None}, erased
     )
     before = {row.id: (row.held, row.head) for rows in subjects.values() for row in rows}
-    next_id = (conn.execute(_NEWEST_ID).scalar() or 0) + 1
+    next_id = max(newest_id(conn), above) + 1
     fresh: list[Row] = []
     for row_id, (entry, made) in enumerate(about_alerts, next_id):
         rows = subjects[(entry.origin, made.uuid or b"")]
@@ -147,6 +152,11 @@ def write(
         tuple(row.entry_id for row in erased_now),
         refused,
     )
+
+
+def newest_id(conn: Connection) -> int:
+    """Highest key of a row, 0 where there is none."""
+    return int(conn.execute(_NEWEST_ID).scalar() or 0)
 
 
 def _held_rows(

@@ -16,6 +16,7 @@ from node.alerts.project import (
     Projection,
     delete_indicators,
     indicator_rows,
+    newest_id,
     prepare_all,
     write,
 )
@@ -119,9 +120,10 @@ def reproject(
     if not stored:
         return -1, Projection()
     ids = [entry.entry_id for entry in stored]
+    above = newest_id(conn)
     conn.execute(delete(UNPROJECTED).where(UNPROJECTED.c.entry_id.in_(ids)))
     conn.execute(delete(ALERT).where(ALERT.c.entry_id.in_(ids)))
-    return ids[-1], write(conn, prepare_all(conn, stored, parse))
+    return ids[-1], write(conn, prepare_all(conn, stored, parse), above=above)
 
 
 def reindex(conn: Connection, limit: int = 1000) -> int:

@@ -6,9 +6,15 @@ import hashlib
 
 import pytest
 from dief.v1 import codes_pb2 as c
+from dief.v1 import handling_pb2 as h
 from dief.v1 import watch_pb2 as w
 from sqlalchemy import func, select, update
 
+from node.alerts import project, upkeep
+from node.alerts.bodies import Refusal
+from node.alerts.prepare import Prepared
+from node.alerts.states import Held, uuid_of
+from node.ledger.events import Applied, StoredEntry
 from node.watch import hits
 from node.watch.keeper import PAIRS_AT_ONCE, POSITION
 from node.watch.records import take
@@ -78,3 +84,22 @@ def test_a_list_part_that_was_there_before_its_head_takes_nothing_from_what_the_
     watch.held.tell(log, published(told, parts=[digest]))
     watch.settle()
     assert len(watch.hits()["1"].matches) == 2
+
+
+def test_an_alert_that_is_understood_only_after_an_upgrade_meets_the_records(watch: Watch) -> None:
+    """I10: its row is made anew, under a key that the watch has not passed."""
+    watch.record("1", (SERIAL, "KT4401"))
+    log = watch.held.open()
+
+    def not_understood(entry: StoredEntry, _audience: h.Audience) -> Prepared:
+        return Prepared(uuid_of(entry.subject, entry.origin), Held.INVALID, Refusal.INVALID_BODY)
+
+    with watch.store.write() as conn:
+        stored = watch.held.put(conn, log, published(alert("KT-4401")))
+        project.apply(conn, Applied((stored,), ()), not_understood)
+    watch.settle()
+    assert watch.hits() == {}
+    with watch.store.write() as conn:
+        upkeep.reproject(conn)
+    watch.settle()
+    assert list(watch.hits()) == ["1"]
