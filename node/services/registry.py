@@ -158,7 +158,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
 
 
 def _check_records(asked: registry_pb2.SubmitRecordsRequest) -> None:
-    """Rules of a batch that no single field can state.
+    """Rules of a batch that no single field can state, and the one character that no database can hold in a text.
 
     Raises:
         InvalidRequestError: Names the records.
@@ -170,6 +170,9 @@ def _check_records(asked: registry_pb2.SubmitRecordsRequest) -> None:
         changes += change is not None
         if change is None and record.WhichOneof("watching") is None:
             broken.append((f"records[{place}]", "needs a change, or a word for the watch"))
+        for name, text in (("key", record.key), ("watch.reference", record.watch.reference)):
+            if "\0" in text:
+                broken.append((f"records[{place}].{name}", "must not have the character U+0000"))
         if change is not None and not record.content_hash:
             broken.append(
                 (f"records[{place}].content_hash", "needs the SHA-256 of what the change is made of")

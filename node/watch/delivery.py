@@ -22,6 +22,8 @@ from node.watch.hits import HIT
 from node.watch.records import STREAM
 
 _PREFIX = "hits/"
+_MAX_INTEGER = (1 << 31) - 1
+"""Of a column of type INTEGER."""
 _FROM = HIT.join(STREAM, STREAM.c.id == HIT.c.stream_id)
 
 
@@ -67,7 +69,7 @@ def acknowledge(conn: Connection, stream_id: int, deliveries: Sequence[tuple[str
     done = 0
     for name, version in deliveries:
         uuid = _uuid(name)
-        if uuid is None:
+        if uuid is None or version > _MAX_INTEGER:
             continue
         done += conn.execute(
             update(HIT)
@@ -105,7 +107,7 @@ def listed(conn: Connection, states: Collection[int], page_size: int, page_token
     if states:
         query = query.where(HIT.c.state.in_(sorted(states)))
     if page_token:
-        if not page_token.isdecimal() or len(page_token) > 18:
+        if not (page_token.isascii() and page_token.isdecimal() and int(page_token[:11]) <= _MAX_INTEGER):
             raise NoSuchHitError("The page token is none of this listing.", "Begin without a page token.")
         query = query.where(HIT.c.id < int(page_token))
     rows = conn.execute(query.order_by(HIT.c.id.desc()).limit(page_size + 1)).all()

@@ -7,6 +7,7 @@ import hashlib
 import pytest
 from dief.v1 import codes_pb2 as c
 from dief.v1 import handling_pb2 as h
+from dief.v1 import registry_pb2
 from dief.v1 import watch_pb2 as w
 from sqlalchemy import func, select, update
 
@@ -15,7 +16,9 @@ from node.alerts.bodies import Refusal
 from node.alerts.prepare import Prepared
 from node.alerts.states import Held, uuid_of
 from node.ledger.events import Applied, StoredEntry
-from node.watch import hits
+from node.services.errors import InvalidRequestError
+from node.services.registry import _check_records
+from node.watch import delivery, hits
 from node.watch.keeper import PAIRS_AT_ONCE, POSITION
 from node.watch.records import take
 from tests.support.databases import Databases
@@ -103,3 +106,35 @@ def test_an_alert_that_is_understood_only_after_an_upgrade_meets_the_records(wat
         upkeep.reproject(conn)
     watch.settle()
     assert list(watch.hits()) == ["1"]
+
+
+@pytest.mark.parametrize("token", [str(1 << 31), "9" * 18, "9" * 400, "-1", "\u0663", "1 "])
+def test_a_page_token_that_no_row_can_have_is_refused(watch: Watch, token: str) -> None:
+    with watch.store.read() as conn, pytest.raises(delivery.NoSuchHitError):
+        delivery.listed(conn, (), 10, token)
+
+
+def test_a_version_that_no_hit_can_have_acknowledges_nothing(watch: Watch) -> None:
+    """I10: the wire has versions of 32 bits without a sign, the table has not."""
+    watch.held.tell(watch.held.open(), published(alert("KT-4401")))
+    watch.record("1", (SERIAL, "KT4401"))
+    (hit,) = watch.pull()
+    with watch.store.write() as conn:
+        assert delivery.acknowledge(conn, watch.stream, [(hit.name, (1 << 32) - 1)]) == 0
+    assert watch.acknowledge(hit) == 1
+
+
+@pytest.mark.parametrize("field", ["key", "watch.reference"])
+def test_text_that_a_database_cannot_hold_is_refused_before_it_stops_the_watch(field: str) -> None:
+    """I10, I12: PostgreSQL takes no U+0000, so the first alert that met such a record would stop the watch for all."""
+    record = registry_pb2.RegistryRecord(key="1", watch=w.WatchRecord(kind=w.WATCH_RECORD_KIND_HOLDING))
+    record.watch.terms.add(kind=SERIAL, value="KT4401", field="serial")
+    asked = registry_pb2.SubmitRecordsRequest(stream="holdings", records=[record])
+    _check_records(asked)
+    if field == "key":
+        asked.records[0].key = "1\0"
+    else:
+        asked.records[0].watch.reference = "\0"
+    with pytest.raises(InvalidRequestError) as refused:
+        _check_records(asked)
+    assert [place for place, _ in refused.value.violations] == [f"records[0].{field}"]
