@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -15,7 +16,8 @@ from dief.v1 import codes_pb2 as c
 from dief.v1 import watch_pb2 as w
 
 from registry_adapters import Mapping, Report, Runner, State, open_source
-from registry_adapters.errors import SchemaDriftError
+from registry_adapters.conformance import try_source
+from registry_adapters.errors import Reject, SchemaDriftError
 from registry_adapters.source import Cursor, Row
 from tests.support.dropped import CASES, put
 from tests.support.registries import SAMPLES
@@ -216,6 +218,17 @@ def test_lists_are_watched_and_become_no_draft(tmp_path: Path, name: str) -> Non
         assert run(path, server).read == 0
 
 
+@pytest.mark.parametrize("name", ["denials/mapping.toml", *LISTS])
+def test_sources_of_lists_pass_the_conformance_suite(tmp_path: Path, name: str) -> None:
+    mapping = Mapping.load(sample(tmp_path, name))
+    drop = mapping.home / "drop"
+    trials = try_source(
+        lambda: open_source(mapping),
+        fingerprint=lambda: sorted((file.name, file.stat().st_mtime_ns) for file in drop.iterdir()),
+    )
+    assert [trial for trial in trials if not trial.held] == []
+
+
 def test_csl_splits_lists_and_never_a_name(tmp_path: Path) -> None:
     path = sample(tmp_path, "list_csl/mapping.toml")
     with RegistryServer(tmp_path) as server:
@@ -337,6 +350,26 @@ def test_ofac_takes_of_free_text_only_what_is_certain(tmp_path: Path) -> None:
         record = server.watched["list-ofac-sdn", "90101"]
         assert record.reference == "OFAC 90101: HARROW SHIPPING COMPANY LIMITED [NPWMD] [IFSR]"
         assert [term.field for term in record.terms[:3]] == ["sdn_name", "remarks", "remarks(1)"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(
+    "piece", ["1", " ", ";", "; ", "a.k.a. '", "; Tax ID No. 1", "(", "IMO 1", "XT, 1, "]
+)
+def test_patterns_of_lists_stay_quick_on_any_text(tmp_path: Path, name: str, piece: str) -> None:
+    mapping = Mapping.load(sample(tmp_path, name))
+    text = piece * (300_000 // len(piece))
+    for kind in ("Entity", "vessel", "aircraft", ""):
+        values = {
+            "type": kind,
+            "sdn_type": kind,
+            "ids": text,
+            "remarks": text,
+            "COMMENTS1": text,
+            "name": "A",
+        }
+        with contextlib.suppress(Reject):
+            mapping.map(Row("1", {**values, "alt_names": text}, "x:1", Cursor("csv", {})))
 
 
 def test_ofac_names_follow_their_entries_by_number_and_addresses_stay_unread(tmp_path: Path) -> None:
