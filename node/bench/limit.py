@@ -13,7 +13,7 @@ import hashlib
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from node.store.tables.ledger import SEQ_BITS, Entry
 
 _KEYS = struct.Struct(">11q").unpack_from
 """A sample has 11 distinct indicators; 88 of the 96 bytes of two digests and a salt make their keys."""
+_TABLES = ("entry", "alert", "indicator")
 _PRAGMAS = (
     "synchronous = FULL",
     f"cache_size = -{engine.WRITER_CACHE_KIB}",
@@ -47,17 +48,15 @@ _PRAGMAS = (
 def limit_per_s(pair: Pair, verifier: Ed25519NoteVerifier, progress: Progress) -> float:
     """Entries a second that the composite limit reaches."""
     path = pair.folder / "limit.db"
-    _make_tables(path, "WAL")
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        for pragma in _PRAGMAS:
-            database.execute(f"PRAGMA {pragma}")
+    make_tables(path, "WAL")
+    with closing(opened(path)) as database:
         count = 0
         begun = time.perf_counter()
         for batch in _batches(pair):
             open_checkpoint(
                 batch.checkpoint, [verifier], federation=FEDERATION, origin="XA", log_id=batch.log_id
             )
-            _write(database, _rows(batch))
+            write(database, dict(zip(_TABLES, _rows(batch), strict=True)))
             count += len(batch.entries)
             progress(len(batch.entries))
         return count / (time.perf_counter() - begun)
@@ -66,7 +65,7 @@ def limit_per_s(pair: Pair, verifier: Ed25519NoteVerifier, progress: Progress) -
 def naive_per_s(pair: Pair, count: int, progress: Progress) -> float:
     """Alerts a second that the naive design reaches."""
     path = pair.folder / "naive.db"
-    _make_tables(path, "DELETE")
+    make_tables(path, "DELETE")
     entries = next(_batches(pair)).entries[1 : count + 1]
     key = Ed25519PrivateKey.generate()
     signatures = [key.sign(entry.header) for entry in entries]
@@ -159,16 +158,26 @@ def _entry_rows(log_pk: int, seq: int, entry: Any) -> Rows:
     return [row], [alert], [(base + n, value, 1) for n, value in enumerate(_KEYS(leaf + digest + salt))]
 
 
-def _write(database: sqlite3.Connection, rows: Rows) -> None:
+def write(database: sqlite3.Connection, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+    """Write rows in one transaction: table to values in the order of its columns."""
     database.execute("BEGIN IMMEDIATE")
-    for target, values in zip(("entry", "alert", "indicator"), rows, strict=True):
+    for target, values in rows.items():
         if values:
             marks = ", ".join("?" * len(values[0]))
             database.executemany(f"INSERT INTO {target} VALUES ({marks})", values)  # noqa: S608 - names are ours
     database.execute("COMMIT")
 
 
-def _make_tables(path: Path, journal: str) -> None:
+def opened(path: Path) -> sqlite3.Connection:
+    """The database as a node opens it, for any thread that takes its turn."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    for pragma in _PRAGMAS:
+        database.execute(f"PRAGMA {pragma}")
+    return database
+
+
+def make_tables(path: Path, journal: str) -> None:
+    """A database with the tables of a node and a mode of journal."""
     store = Store.open(f"sqlite:///{path}")
     store.create_all()
     store.close()

@@ -15,7 +15,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -121,7 +122,7 @@ class BenchNode:
                 [sys.executable, "-m", "node.cli", "serve", "--config", str(self.home / "dief.toml")],
                 stdout=log,
                 stderr=log,
-                env=_environment() | {f"DIEF_{name}": value for name, value in settings.items()},
+                env=environment() | {f"DIEF_{name}": value for name, value in settings.items()},
             )
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -164,8 +165,15 @@ class BenchNode:
         """Memory of the process and its children in MB; None where the system does not tell."""
         if self.process is None:
             return None
-        found = [kb for pid in _family(self.process.pid) if (kb := _resident_kb(pid)) is not None]
+        found = [kb for pid in _family(self.process.pid) if (kb := _status_kb(pid, "VmRSS:")) is not None]
         return sum(found) / 1024 if found else None
+
+    def cpu_seconds(self) -> float | None:
+        """Processor time that the process and its children have taken; None where the system does not tell."""
+        if self.process is None:
+            return None
+        found = [seconds for pid in _family(self.process.pid) if (seconds := cpu_seconds_of(pid)) is not None]
+        return sum(found) if found else None
 
     def _last_line(self) -> str:
         lines = (self.home / "node.log").read_text(errors="replace").splitlines()
@@ -227,31 +235,38 @@ class Pair:
             progress: Told of them.
             audiences: A batch goes to each in turn, so that each has a log of its own.
         """
-        settings = self.origin.settings
-        store = Store.open(settings.database_url)
-        trust = LiveTrust(store, self.origin.state)
-        writer = LogWriter(
-            federation=FEDERATION,
-            origin=self.origin.state,
-            signer=Ed25519NoteSigner(
-                trust_domain(FEDERATION, self.origin.state),
-                pem.read_ed25519_key(settings.path(settings.log.key)),
-            ),
-            anchor=Anchor(settings.path(settings.log.anchor)),
-            members=trust.members,
-        )
-        try:
+        with self.writing() as (store, writer):
             end = self.filled + count
             batch = min(BATCH, max(1, count // len(audiences)))
             turns = itertools.cycle(audiences)
             while self.filled < end:
                 last = min(end, self.filled + batch)
                 whom = next(turns)
-                events = [_event(i, whom) for i in range(self.filled, last)]
+                events = [event(i, whom) for i in range(self.filled, last)]
                 with store.write() as conn:
                     project.apply(conn, writer.append(conn, whom, events))
                 progress(last - self.filled)
                 self.filled = last
+
+    @contextmanager
+    def writing(self) -> Iterator[tuple[Store, LogWriter]]:
+        """The origin's store and the writer of its logs, as the node has them, while the node is stopped."""
+        settings = self.origin.settings
+        store = Store.open(settings.database_url)
+        try:
+            yield (
+                store,
+                LogWriter(
+                    federation=FEDERATION,
+                    origin=self.origin.state,
+                    signer=Ed25519NoteSigner(
+                        trust_domain(FEDERATION, self.origin.state),
+                        pem.read_ed25519_key(settings.path(settings.log.key)),
+                    ),
+                    anchor=Anchor(settings.path(settings.log.anchor)),
+                    members=LiveTrust(store, self.origin.state).members,
+                ),
+            )
         finally:
             store.close()
 
@@ -288,7 +303,8 @@ class Pair:
             store.close()
 
 
-def _event(i: int, whom: Audience) -> NewEvent:
+def event(i: int, whom: Audience) -> NewEvent:
+    """The i-th sample as an event of a log."""
     alert = sample_alert(i)
     alert.handling.audience.CopyFrom(whom)
     body = event_pb2.AlertPublished(alert=alert).SerializeToString(deterministic=True)
@@ -311,7 +327,8 @@ def _participant(state: str, folder: Path, endpoints: list[str]) -> roster_pb2.P
     )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """This process's environment without settings of a node."""
     return {name: value for name, value in os.environ.items() if not name.startswith("DIEF_")}
 
 
@@ -321,7 +338,7 @@ def _dief(*arguments: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env=_environment(),
+        env=environment(),
     )
     if done.returncode:
         raise BenchError(f"`dief {arguments[0]}` failed: {done.stderr.strip()}")
@@ -342,9 +359,24 @@ def _family(pid: int) -> list[int]:
     return [pid, *(each for child in found for each in _family(child))]
 
 
-def _resident_kb(pid: int) -> int | None:
+def cpu_seconds_of(pid: int) -> float | None:
+    """Processor time that a process has taken; None where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(pid: int) -> float | None:
+    """Memory that a process has had at most, MB; None where the system does not tell or the process is gone."""
+    found = _status_kb(pid, "VmHWM:")
+    return None if found is None else found / 1024
+
+
+def _status_kb(pid: int, name: str) -> int | None:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")), None)
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(name)), None)

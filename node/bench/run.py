@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from node.bench import catchup, follow, limit, live, reconnect, screening
+from node.bench import catchup, follow, limit, live, load, reconnect, screening, watch
 from node.bench.numbers import machine
 from node.bench.pair import BenchError, Pair, Progress
 from node.identity import dsse, pem
@@ -21,7 +21,8 @@ APPLICATIONS = 300
 FOLLOW_ALERTS = 100
 VERIFYING = 99
 RECONNECTS = 50
-MEASUREMENTS = ("catchup", "live", "screen", "trace", "follow", "reconnect")
+WATCHED_ALERTS = 300
+MEASUREMENTS = ("catchup", "live", "screen", "trace", "follow", "reconnect", "watch", "load")
 SMALL = {"follow": 500, "reconnect": 10_000}
 """Alerts that are enough where all is measured: a hundred followers each take them in, a hundred logs share them."""
 
@@ -78,15 +79,17 @@ def pair(keep: bool, guests: Sequence[str] = ()) -> Iterator[Pair]:
 
 
 def run(
-    measurements: Sequence[str], alerts: int, task: Task, *, keep: bool = False
+    measurements: Sequence[str], alerts: int, task: Task, *, keep: bool = False, registry: str | None = None
 ) -> dict[str, dict[str, Any]]:
     """Measure.
 
     Args:
         measurements: Some of MEASUREMENTS.
-        alerts: How many the origin holds before; where several are measured, at most SMALL of those named there.
+        alerts: How many the origin holds before, or as many records under watch and rows of the registry; where several
+            are measured, at most SMALL of those named there.
         task: Tells of progress.
         keep: Leave the nodes' folder.
+        registry: URL of the database in which `load` makes its registry; None: SQLite.
 
     Returns:
         Figures of each measurement.
@@ -112,6 +115,18 @@ def run(
             nodes.fill(held, task("Filling a hundred logs", held), whom)
             again = reconnect.measure(nodes, RECONNECTS, task("Connecting again", 2 * RECONNECTS))
             found["reconnect"] = asdict(again)
+    if "watch" in measurements:
+        with pair(keep) as nodes:
+            begin, end = task("Loading the watch", alerts), task("Matching new alerts", WATCHED_ALERTS)
+            found["watch"] = asdict(watch.measure(nodes, alerts, WATCHED_ALERTS, begin, end))
+    if "load" in measurements:
+        with pair(keep) as nodes:
+            jobs = load.Jobs(
+                task("Filling the registry", alerts),
+                task("Loading the registry", alerts),
+                task("Limit of loading", alerts),
+            )
+            found["load"] = asdict(load.measure(nodes, registry, alerts, jobs))
     return {name: {**found[name], "machine": machine()} for name in MEASUREMENTS if name in found}
 
 
@@ -163,6 +178,15 @@ def goals(found: dict[str, dict[str, Any]]) -> list[Goal]:
         listed.append(Goal("reconnect", "p50_ms", again["p50_ms"], 50))
         listed.append(Goal("reconnect", "bytes", again["bytes"], 20_000))
         listed.append(Goal("reconnect", "resigned_bytes", again["resigned_bytes"], 45_000))
+    if watched := found.get("watch"):
+        listed.append(Goal("watch", "records_per_s", watched["records_per_s"], 20_000, at_least=True))
+        listed.append(Goal("watch", "p99_ms", watched["p99_ms"], 50))
+    if loaded := found.get("load"):
+        listed.append(Goal("load", "ratio_to_limit", loaded["ratio_to_limit"], 0.6, at_least=True))
+        listed.append(Goal("load", "rows_per_s", loaded["rows_per_s"], 10_000, at_least=True))
+        if loaded["adapter_peak_mb"] is not None:
+            listed.append(Goal("load", "adapter_peak_mb", loaded["adapter_peak_mb"], 300))
+        listed.append(Goal("load", "later_seconds", loaded["later_seconds"], 2))
     return listed
 
 

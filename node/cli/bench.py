@@ -111,6 +111,60 @@ def reconnect(alerts: Alerts = 10_000, as_json: AsJson = False, keep: Keep = Fal
 
 
 @app.command(
+    help="""A registry loads the watch, and new alerts are matched against all of it.
+
+Records have a serial each, and every tenth a name; they are loaded through RegistryService by batches of 1,000. Each
+alert meets at least three.
+
+--json: n records, names; records_per_s loaded; node_cpu_us, processor time of the node a record; alerts matched;
+p50_ms, p99_ms of matching one, with the commit of its hits.
+
+Example: dief bench watch --records 1000000"""
+)
+@guarded
+def watch(
+    records: Annotated[
+        int, typer.Option("--records", min=1_000, max=20_000_000, help="How many records are under watch.")
+    ] = 1_000_000,
+    as_json: AsJson = False,
+    keep: Keep = False,
+) -> None:
+    """Measure the watch."""
+    _measure(["watch"], records, as_json, keep)
+
+
+@app.command(
+    help="""An adapter loads a registry into the watch for the first time, and once more after 100 rows changed.
+
+The adapter runs as a process of its own. The registry is a table dief_bench_arm that is made and dropped again.
+
+--json: n rows, registry (sqlite or postgresql); rows_per_s; limit_per_s and ratio_to_limit (the same rows read with the
+bare driver, made into the same messages, sent and stored, nothing else); adapter_peak_mb; adapter_cpu_us, node_cpu_us,
+processor time a row; changes; later_seconds, of the run for them; later_whole_seconds, with the start of its process.
+
+Example: dief bench load --rows 1000000 --url postgresql://bench@db.example/registry"""
+)
+@guarded
+def load(
+    rows: Annotated[
+        int, typer.Option("--rows", min=1_000, max=20_000_000, help="How many rows the registry has.")
+    ] = 200_000,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            envvar="DIEF_BENCH_URL",
+            help="Database in which the registry is made; without it a SQLite file.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    keep: Keep = False,
+) -> None:
+    """Measure a first load."""
+    _measure(["load"], rows, as_json, keep, url)
+
+
+@app.command(
     "all",
     help="""All of them, with as many nodes as need be.
 
@@ -126,7 +180,9 @@ def everything(alerts: Alerts = 100_000, as_json: AsJson = False, keep: Keep = F
     _measure(run.MEASUREMENTS, alerts, as_json, keep)
 
 
-def _measure(measurements: Sequence[str], alerts: int, as_json: bool, keep: bool) -> None:
+def _measure(
+    measurements: Sequence[str], alerts: int, as_json: bool, keep: bool, registry: str | None = None
+) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -139,7 +195,7 @@ def _measure(measurements: Sequence[str], alerts: int, as_json: bool, keep: bool
             begun = shown.add_task(what, total=total)
             return lambda done: shown.advance(begun, done)
 
-        found = run.run(measurements, alerts, task, keep=keep)
+        found = run.run(measurements, alerts, task, keep=keep, registry=registry)
     if as_json:
         only = found[measurements[0]] if len(measurements) == 1 else found
         typer.echo(json.dumps(only, indent=2))
@@ -163,6 +219,16 @@ def _show(found: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         typer.echo(
             f"{caught['n']} alerts in {caught['seconds']:.1f} s: {caught['entries_per_s']:,.0f} entries/s; "
             f"limit {caught['limit_per_s']:,.0f}, naive {caught['naive_per_s']:,.0f}."
+        )
+    if watched := found.get("watch"):
+        typer.echo(
+            f"{watched['n']:,} records: {watched['records_per_s']:,.0f}/s; "
+            f"an alert against them in {watched['p50_ms']:.1f} ms."
+        )
+    if loaded := found.get("load"):
+        typer.echo(
+            f"{loaded['n']:,} rows of {loaded['registry']}: {loaded['rows_per_s']:,.0f}/s; "
+            f"limit {loaded['limit_per_s']:,.0f}."
         )
     emit(rows, as_json=False, columns=("path", "figure", "measured", "goal", "ok"))
     typer.echo(next(iter(found.values()))["machine"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from dief.v1 import federation_pb2
 
+from node.bench import watch
 from node.bench.clients import VerifyingClient
 from node.bench.numbers import percentile
 from node.bench.pair import BenchError
 from node.bench.reconnect import LOGS, audiences
 from node.bench.run import goals
+from node.bench.samples import party_of, serial_of
 from node.ledger.errors import CheckpointError, LedgerError, ProofError
 from tests.support.ledger import ForgedLog, flipped
 
@@ -69,13 +71,26 @@ def test_percentiles_are_by_nearest_rank() -> None:
 
 def test_a_promise_says_whether_it_is_kept() -> None:
     again = {"p50_ms": 50.0, "bytes": 20_001, "resigned_bytes": 1}
-    found = goals({"reconnect": again, "trace": {"p50_ms": 3.1}})
+    watched = {"records_per_s": 19_999.0, "p99_ms": 50.0}
+    loaded = {"ratio_to_limit": 0.6, "rows_per_s": 9_999.0, "adapter_peak_mb": None, "later_seconds": 2.1}
+    found = goals({"reconnect": again, "trace": {"p50_ms": 3.1}, "watch": watched, "load": loaded})
     assert {(goal.path, goal.figure): goal.ok for goal in found} == {
         ("trace", "p50_ms"): False,
         ("reconnect", "p50_ms"): True,
         ("reconnect", "bytes"): False,
         ("reconnect", "resigned_bytes"): True,
+        ("watch", "records_per_s"): False,
+        ("watch", "p99_ms"): True,
+        ("load", "ratio_to_limit"): True,
+        ("load", "rows_per_s"): False,
+        ("load", "later_seconds"): False,
     }
+
+
+def test_the_record_that_the_watch_is_loaded_with_bears_a_serial_of_a_sample() -> None:
+    record = watch.record(10)
+    assert [term.value for term in record.watch.terms] == [serial_of(3, 1), party_of(10, 1)]
+    assert [len(watch.record(number).watch.terms) for number in (0, 9, 11)] == [2, 1, 1]
 
 
 def test_a_hundred_logs_have_a_hundred_audiences_of_the_peer() -> None:
