@@ -55,6 +55,11 @@ policy = "policy.toml"
 [logging]
 level = "info"
 format = "console"
+
+# Adapters that run beside this node, each as a process of its own (registry_adapters/README.md):
+# [adapters]
+# mappings = ["registries/licences.toml"]
+# every = "30s"
 {clients}"""
 
 RENEWAL = 'renewal_ca_certificate = "pki/federation-ca.pem"\nrenewal_ca_key = "pki/federation-ca.key"'

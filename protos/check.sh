@@ -17,10 +17,13 @@ if [ ! -f protos/BASELINE ]; then
     exit 0
 fi
 baseline=$(cat protos/BASELINE)
+if [ "$(git rev-parse --is-shallow-repository 2>/dev/null || echo none)" != false ]; then
+    echo "buf breaking: not run, this is no git clone with its whole history (git fetch --unshallow)"
+    exit 0
+fi
 mkdir "$scratch/old"
 if ! git archive --output "$scratch/old.tar" "$baseline" protos; then
-    echo "buf breaking: commit $baseline of protos/BASELINE is not in this clone;" \
-        "fetch the whole history (git fetch --unshallow)" >&2
+    echo "buf breaking: commit $baseline of protos/BASELINE is not in this clone" >&2
     exit 1
 fi
 tar -xf "$scratch/old.tar" -C "$scratch/old"

@@ -17,9 +17,11 @@ def serve(config: Config = None) -> None:
     """Run the node."""
     import asyncio
 
+    from node.cli.beside import adapters
     from node.ops import logging
     from node.server import serve as run
 
     settings = client.settings(config)
     logging.configure(settings.logging.level, settings.logging.format)
-    asyncio.run(run(settings))
+    with adapters(settings, client.config_path(config)):
+        asyncio.run(run(settings))

@@ -115,6 +115,13 @@ class ClientSettings(_Section):
     key: Path
 
 
+class AdapterSettings(_Section):
+    """`[adapters]`: mapping files of adapters that run beside the node, each as a process of its own."""
+
+    mappings: tuple[Path, ...] = ()
+    every: str = Field("30s", pattern=r"^[0-9]{1,6}[smh]?$")
+
+
 class Settings(_Section):
     """All of it."""
 
@@ -127,6 +134,7 @@ class Settings(_Section):
     release: ReleaseSettings = ReleaseSettings()
     logging: LoggingSettings = LoggingSettings()
     clients: dict[str, ClientSettings] = {}
+    adapters: AdapterSettings = AdapterSettings()
     home: Path = Path()
 
     def path(self, value: Path) -> Path:

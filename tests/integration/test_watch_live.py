@@ -177,3 +177,33 @@ def test_status_pause_and_resume_of_a_stream(four: Federation, tmp_path: Path) -
     registry.put(2, "XB/2026/2", '["PAU 0002"]', "2026-01-02T00:00:00")
     xb.cli("adapter", "run", home)
     assert xb.cli_json("adapter", "status", home)["known_keys"] == 2
+
+
+def test_an_adapter_beside_the_node_runs_comes_back_and_ends_with_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry", "beside")
+    registry.put(1, "XA/2026/1", '["BES 0001"]', "2026-01-01T00:00:00")
+    with Federation(tmp_path / "one", ["XA"]) as federation:
+        xa = federation["XA"]
+        with xa.config.open("a", encoding="utf-8") as settings:
+            settings.write(f'\n[adapters]\nmappings = ["{registry.mapping}"]\nevery = "1s"\n')
+        federation.start("XA")
+
+        def known() -> int:
+            return int(xa.cli_json("adapter", "status", str(registry.mapping), "--offline")["known_keys"])
+
+        until(lambda: known() == 1, "the first row watched", seconds=90)
+        first = adapters_of(registry)
+        assert len(first) == 1
+        os.kill(first[0], signal.SIGKILL)
+        registry.put(2, "XA/2026/2", '["BES 0002"]', "2026-01-02T00:00:00")
+        until(lambda: known() == 2, "the adapter started again", seconds=90)
+        assert adapters_of(registry) != first
+        assert xa.stop() == 0
+        assert adapters_of(registry) == []
+
+
+def adapters_of(registry: Registry) -> list[int]:
+    """Process ids of adapters of a registry."""
+    command = f"adapter run {registry.mapping}"
+    found = subprocess.run(["pgrep", "-f", command], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
