@@ -110,35 +110,30 @@ def clear_record(conn: Connection, stream_id: int, key: str, now_ms: int) -> Non
         clear(conn, known, watch_pb2.CLEAR_REASON_RECORD_GONE, now_ms)
 
 
-def clear_revised(conn: Connection, rows: range, now_ms: int) -> None:
-    """Clear hits that an older revision gave and the current one, a head among `rows`, does not give any more."""
-    query = (
-        select(HIT)
-        .join(ALERT, ALERT.c.subject_id == HIT.c.subject_id)
-        .where(
-            ALERT.c.id >= rows.start,
-            ALERT.c.id < rows.stop,
-            ALERT.c.head.bitwise_and(int(View.EVERYBODY)) != 0,
-            HIT.c.state != CLEARED,
-            HIT.c.revision < ALERT.c.revision,
-        )
-    )
-    for known in conn.execute(query).all():
-        if _standing(conn, known.subject_id, now_ms) in _SHOWN:
-            clear(conn, known, watch_pb2.CLEAR_REASON_REVISED, now_ms)
-
-
-def gone(conn: Connection, after: int, limit: int, now_ms: int) -> tuple[list[tuple[Row[Any], int]], int]:
-    """Hits that stand although their alert does not, with the reason, and the last id looked at (0 = all were).
+def gone(
+    conn: Connection,
+    after: int,
+    limit: int,
+    now_ms: int,
+    *,
+    upto: int | None = None,
+    all_matched: bool = False,
+) -> tuple[list[tuple[Row[Any], int]], int]:
+    """Hits that stand although their alert, or the revision that gave them, does not; with the reason.
 
     Args:
         conn: Snapshot.
         after: Only hits with a higher id.
         limit: Look at so many.
         now_ms: This node's clock.
+        upto: Only hits with an id up to this.
+        all_matched: Whether every row of an alert was matched: what a newer revision still gives has been renewed.
+
+    Returns:
+        The hits, and the last id looked at, 0 where all were.
     """
     query = (
-        select(HIT, ALERT.c.held, ALERT.c.expires_ms)
+        select(HIT, ALERT.c.held, ALERT.c.expires_ms, ALERT.c.revision.label("current"))
         .outerjoin(
             ALERT,
             (ALERT.c.subject_id == HIT.c.subject_id) & (ALERT.c.head.bitwise_and(int(View.EVERYBODY)) != 0),
@@ -147,13 +142,18 @@ def gone(conn: Connection, after: int, limit: int, now_ms: int) -> tuple[list[tu
         .order_by(HIT.c.id)
         .limit(limit)
     )
+    if upto is not None:
+        query = query.where(HIT.c.id <= upto)
     rows = conn.execute(query).all()
     found = []
     for row in rows:
         if row.held is None:
             found.append((row, int(watch_pb2.CLEAR_REASON_WITHDRAWN)))
             continue
-        reason = _REASONS.get(desk_pb2.AlertStanding.ValueType(standing(row.held, row.expires_ms, now_ms)))
+        now = desk_pb2.AlertStanding.ValueType(standing(row.held, row.expires_ms, now_ms))
+        reason = _REASONS.get(now)
+        if reason is None and all_matched and now in _SHOWN and row.revision < row.current:
+            reason = int(watch_pb2.CLEAR_REASON_REVISED)
         if reason is not None:
             found.append((row, reason))
     return found, rows[-1].id if len(rows) == limit else 0
@@ -236,12 +236,3 @@ def _of_record(conn: Connection, stream_id: int, key: str) -> Sequence[Row[Any]]
 
 
 _SHOWN = frozenset({desk_pb2.ALERT_STANDING_CURRENT, desk_pb2.ALERT_STANDING_ORIGIN_IN_DOUBT})
-
-
-def _standing(conn: Connection, subject_id: int, now_ms: int) -> int:
-    row = conn.execute(
-        select(ALERT.c.held, ALERT.c.expires_ms).where(
-            ALERT.c.subject_id == subject_id, ALERT.c.head.bitwise_and(int(View.EVERYBODY)) != 0
-        )
-    ).first()
-    return 0 if row is None else standing(row.held, row.expires_ms, now_ms)

@@ -3,8 +3,9 @@
 Rules:
 - Where it stands is stored with the hits, so a kill loses none and doubles none (I5).
 - It works in slices, so that a large watch never keeps the writer from the peers (I12).
-- A hit is cleared for an alert that is gone only while the copies of its origin's logs are current: an alert that
-  moves to another audience is first told there and then erased here.
+- A hit is cleared for an alert that is gone or revised only while the copies of its origin's logs are current: an
+  alert that moves to another audience is first told there and then erased here, and list parts of a revision may be
+  on their way.
 """
 
 from __future__ import annotations
@@ -97,7 +98,6 @@ class WatchKeeper:
                     next_record = _match(conn, range(part, part + 1), next_record, now_ms)
         resume = _match(conn, rows, after, now_ms)
         if resume is None:
-            hits.clear_revised(conn, rows, now_ms)
             _move(conn, until)
         else:
             _move(conn, done, resume, until)
@@ -115,13 +115,14 @@ class WatchKeeper:
                 return cleared
 
     def _gone(self, conn: Connection, after: int) -> tuple[list[tuple[Row[Any], int]], int]:
-        return hits.gone(conn, after, HITS_AT_ONCE, self._now())
+        return hits.gone(conn, after, HITS_AT_ONCE, self._now(), all_matched=not self._behind(conn))
 
     def _clear(self, conn: Connection, ids: list[int]) -> int:
-        """Clear those of `ids` that are still to be cleared in this transaction."""
+        """Clear those of `ids`, of one page, that are still to be cleared in this transaction."""
         now_ms = self._now()
         wanted = set(ids)
-        found, _ = hits.gone(conn, min(ids) - 1, max(ids) - min(ids) + 1, now_ms)
+        matched = not self._behind(conn)
+        found, _ = hits.gone(conn, min(ids) - 1, HITS_AT_ONCE, now_ms, upto=max(ids), all_matched=matched)
         due = [(known, reason) for known, reason in found if known.id in wanted]
         for known, reason in due:
             hits.clear(conn, known, reason, now_ms)

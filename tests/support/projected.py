@@ -117,12 +117,13 @@ def published(alert: DiversionAlert, *, parts: Sequence[bytes] = ()) -> NewEvent
     return _event(log_pb2.EVENT_KIND_ALERT_PUBLISHED, alert, body)
 
 
-def revised(alert: DiversionAlert, revision: int) -> NewEvent:
+def revised(alert: DiversionAlert, revision: int, *, parts: Sequence[bytes] = ()) -> NewEvent:
     """The event of a later revision."""
     copy = DiversionAlert()
     copy.CopyFrom(alert)
     copy.revision = revision
-    return _event(log_pb2.EVENT_KIND_ALERT_REVISED, copy, AlertRevised(alert=copy).SerializeToString())
+    body = AlertRevised(alert=copy, list_part_digests=parts).SerializeToString()
+    return _event(log_pb2.EVENT_KIND_ALERT_REVISED, copy, body)
 
 
 def withdrawn(alert: DiversionAlert, reason: WithdrawalReason.ValueType) -> NewEvent:

@@ -22,7 +22,7 @@ from node.watch import delivery, hits
 from node.watch.keeper import PAIRS_AT_ONCE, POSITION
 from node.watch.records import take
 from tests.support.databases import Databases
-from tests.support.projected import Logs, list_part, published
+from tests.support.projected import Logs, list_part, published, revised
 from tests.unit.test_watch import NOW_MS, SERIAL, Watch, alert, part_of
 
 
@@ -138,3 +138,36 @@ def test_text_that_a_database_cannot_hold_is_refused_before_it_stops_the_watch(f
     with pytest.raises(InvalidRequestError) as refused:
         _check_records(asked)
     assert [place for place, _ in refused.value.violations] == [f"records[0].{field}"]
+
+
+def test_a_revision_clears_no_hit_while_its_list_parts_may_be_on_their_way(watch: Watch) -> None:
+    """A clearance that has to be taken back would tell the registry for hours that a person is cleared."""
+    log = watch.held.open()
+    watch.held.tell(log, published(alert("KT-5501")))
+    watch.record("1", (SERIAL, "KT5501"))
+    told = alert("KT-4401")
+    part = part_of(told, "KT5501")
+    part.revision = 2
+    digest = hashlib.sha256(part.SerializeToString()).digest()
+    watch.current = False
+    watch.held.tell(log, revised(told, 2, parts=[digest]), erase=[1])
+    watch.settle()
+    assert (watch.hits()["1"].state, watch.hits()["1"].version) == (w.HIT_STATE_OPEN, 1)
+    watch.held.tell(log, list_part(part))
+    watch.current = True
+    watch.settle()
+    hit = watch.hits()["1"]
+    assert (hit.state, hit.version, hit.revision) == (w.HIT_STATE_OPEN, 2, 2)
+
+
+def test_a_revision_is_told_as_such_whenever_its_origin_becomes_current(watch: Watch) -> None:
+    log = watch.held.open()
+    watch.held.tell(log, published(alert("KT-5501")))
+    watch.record("1", (SERIAL, "KT5501"))
+    watch.current = False
+    watch.held.tell(log, revised(alert("KT-4401"), 2), erase=[1])
+    watch.settle()
+    assert watch.hits()["1"].state == w.HIT_STATE_OPEN
+    watch.current = True
+    watch.settle()
+    assert watch.hits()["1"].clear_reason == w.CLEAR_REASON_REVISED
