@@ -93,7 +93,7 @@ class Feed:
                 error = CursorAheadError("The caller holds more than the origin.")
                 state.diverged.add(log.log_id)
                 frames.append(_ended(state, log, error.reason, error.diagnosis))
-            else:
+            elif cursor.size < log.checkpoint_size:
                 named.append(log.log_id)
         return frames, named
 

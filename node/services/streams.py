@@ -50,6 +50,10 @@ class NodeStoppingError(DiefError):
     default_mend = "Connect again in a moment."
 
 
+FRAMES_PER_READ = 256
+"""Frames without entries that one look into the store may give."""
+
+
 class Streams:
     """Runs Follow and WatchAlerts."""
 
@@ -198,16 +202,28 @@ class Streams:
         self, context: Context, peer: PeerIdentity, state: FeedState, ids: set[bytes] | None
     ) -> None:
         """Send everything beyond the stream's positions, log by log, and tell of logs that have ended."""
-        for held in await self._read(peer, lambda conn: self._feed.pending(conn, state, ids)):
-            while True:
-                frames, more = await self._read(peer, lambda conn, h=held: self._next(conn, state, h))  # type: ignore[misc]
-                for frame in frames:
-                    await self._send(context, peer, frame)
-                if not more:
-                    break
+        waiting = await self._read(peer, lambda conn: self._feed.pending(conn, state, ids))
+        while waiting:
+            frames, waiting = await self._read(peer, lambda conn, w=waiting: self._some(conn, state, w))  # type: ignore[misc]
+            for frame in frames:
+                await self._send(context, peer, frame)
         if ids is None:
             for frame in await self._read(peer, lambda conn: self._feed.stopped(conn, state)):
                 await self._write(context, frame)
+
+    def _some(
+        self, conn: Connection, state: FeedState, waiting: list[HeldLog]
+    ) -> tuple[list[Frame], list[HeldLog]]:
+        """What is next of the first log, with that of logs before it that have been signed again and no more."""
+        frames: list[Frame] = []
+        for position, held in enumerate(waiting):
+            found, more = self._next(conn, state, held)
+            frames += found
+            if more:
+                return frames, waiting[position:]
+            if len(frames) >= FRAMES_PER_READ or any(frame.batch.entries for frame in found):
+                return frames, waiting[position + 1 :]
+        return frames, []
 
     def _next(self, conn: Connection, state: FeedState, held: HeldLog) -> tuple[list[Frame], bool]:
         current = self._feed.readable_log(conn, state.peer, held.log_id)
