@@ -42,6 +42,7 @@ _QUIET_ROWS: Final = 5000
 _WATCHED_AT_ONCE: Final = 1000
 """Rows of a batch that holds no draft, of which each may cost the node a signature."""
 _LONGEST_WAIT: Final = 60.0
+_DOUBLINGS: Final = 10
 _FEW: Final = 20
 
 
@@ -226,7 +227,7 @@ class Runner:
                     return
                 failures += 1
                 told(error)
-            wait = every if not failures else max(every, min(2.0**failures, _LONGEST_WAIT))
+            wait = every if not failures else max(every, min(2.0 ** min(failures, _DOUBLINGS), _LONGEST_WAIT))
             self._client.stop.wait(wait)
 
     def replay(self, ids: Sequence[int] = ()) -> Report:

@@ -4,7 +4,8 @@ Rules:
 - A hit is acknowledged to the node after the sink has it; a kill between the two tells it again under the same id.
 - Outcomes are asked for from the last moment told, less the time that telling took and an overlap: one that changes
   behind the page that is being read comes next time. Which were told stands in the adapter's folder.
-- A sink that fails, in whatever way, costs this round only: rows go on, and the same notices come again.
+- A sink that fails, in whatever way, costs this round only: rows go on, and the same notices come again. A hit that
+  it does not take holds up no other.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from dief.v1 import watch_pb2
+
 from registry_adapters.client import RegistryClient
 from registry_adapters.errors import AdapterError, SinkError
 from registry_adapters.notice import Notice, of_hit, of_standing
@@ -24,6 +27,9 @@ from registry_adapters.state import State
 HITS_AT_ONCE: Final = 200
 _OVERLAP: Final = timedelta(minutes=5)
 _LONGEST_WAIT: Final = 60.0
+_DOUBLINGS: Final = 10
+_GIVE_UP_AFTER: Final = 3
+"""Notices refused one after the other, before one was taken: then it is the sink that fails, not the notice."""
 _SINCE: Final = "told_since"
 
 
@@ -74,14 +80,42 @@ class WriteBack:
             hits, told.waiting = self._client.hits(self._stream, HITS_AT_ONCE)
             if not hits:
                 break
-            wanted = [notice for notice in map(of_hit, hits) if notice.kind in self._tell]
-            if wanted:
-                self._write(wanted)
-            self._client.acknowledge(self._stream, hits)
-            told.hits += len(wanted)
+            try:
+                told.hits += self._tell_hits(hits)
+            except SinkError:
+                told.hits += self._tell_singly(hits)
         if "OUTCOME" in self._tell:
             told.outcomes = self._outcomes()
         return told
+
+    def _tell_hits(self, hits: Sequence[watch_pb2.Hit]) -> int:
+        """Write what the registry wants of hits, and acknowledge them."""
+        wanted = [notice for notice in map(of_hit, hits) if notice.kind in self._tell]
+        if wanted:
+            self._write(wanted)
+        self._client.acknowledge(self._stream, hits)
+        return len(wanted)
+
+    def _tell_singly(self, hits: Sequence[watch_pb2.Hit]) -> int:
+        """Write hits one by one, since the sink refused them together: one that it does not take stops no other (I12).
+
+        Raises:
+            SinkError: It refused some still; those come again.
+        """
+        count = refused = 0
+        last: SinkError | None = None
+        for hit in hits:
+            try:
+                count += self._tell_hits([hit])
+                refused = 0
+            except SinkError as error:
+                last = error
+                refused += 1
+                if refused >= _GIVE_UP_AFTER:
+                    break
+        if last is not None:
+            raise last
+        return count
 
     def follow(self, every: float, told: Callable[[Told | AdapterError], None]) -> None:
         """Round after round until the client's stop event is set; a failure waits for a later round.
@@ -105,7 +139,7 @@ class WriteBack:
             except Exception as error:  # noqa: BLE001 - whatever it was, the registry is told again later (I12)
                 failures += 1
                 told(_broken("The write-back", error))
-            self._client.stop.wait(min(every * 2.0**failures, max(every, _LONGEST_WAIT)))
+            self._client.stop.wait(min(every * 2.0 ** min(failures, _DOUBLINGS), max(every, _LONGEST_WAIT)))
 
     def _outcomes(self) -> int:
         held = self._state.fact(_SINCE)

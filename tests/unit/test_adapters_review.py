@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from dief.v1 import draft_pb2, registry_pb2
 
-from registry_adapters import Runner, State, WriteBack
+from registry_adapters import Mapping, Runner, State, WriteBack, open_source
 from registry_adapters import write_back as module
 from registry_adapters.errors import MappingError, SinkError
 from registry_adapters.notice import Notice
@@ -172,3 +173,78 @@ def test_no_cell_begins_as_a_formula_does(tmp_path: Path, begin: str) -> None:
     (file,) = (tmp_path / "out").iterdir()
     with file.open(encoding="utf-8", newline="") as opened:
         assert list(csv.reader(opened))[1][2] == f"'{begin}1+1"
+
+
+class Impatient(threading.Event):
+    """An event on which nobody waits."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+def test_a_registry_that_is_away_for_days_ends_neither_reading_nor_telling(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    """I12: the wait doubles with each failure, which no number of them may make too large to reckon with."""
+    failures = 0
+
+    def fail() -> None:
+        nonlocal failures
+        failures += 1
+        if failures == 1100:
+            client.stop.set()
+        raise SinkError("away", "come again")
+
+    server.hits = [hit(1)]
+    mapping = Mapping.load(seizures(tmp_path))
+    with State.open(tmp_path / "state", mapping.stream) as state:
+        with server.client(patience=5, stop=Impatient()) as client:
+            WriteBack("holdings", Sink(fail), ("HIT",), client, state).follow(0.1, lambda _: None)
+        assert failures == 1100
+        failures = 0
+        with server.client(patience=5, stop=Impatient()) as client:
+            source = open_source(mapping)
+            source.read = lambda _cursor: fail()  # type: ignore[method-assign, assignment, return-value]
+            Runner(mapping, source, client, state).follow(0.1, lambda _: None)
+        assert failures == 1100
+
+
+def test_a_notice_that_the_registry_never_takes_stops_no_other(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    """I12: a column that is too narrow for one reference, or a service that refuses one record."""
+
+    class Picky(Sink):
+        def write(self, notices: Sequence[Notice]) -> None:
+            if any(notice.record_key == "=K-2" for notice in notices):
+                raise SinkError("too long", "widen the column")
+            super().write(notices)
+
+    sink = Picky(lambda: None)
+    server.hits = [hit(number) for number in range(1, 6)]
+    with State.open(tmp_path / "state", "holdings") as state, server.client(patience=5) as client:
+        write_back = WriteBack("holdings", sink, ("HIT",), client, state)
+        with pytest.raises(SinkError):
+            write_back.round()
+    assert [notice.record_key for notice in sink.told] == ["=K-1", "=K-3", "=K-4", "=K-5"]
+    assert {hit(2).name} == {one.name for one in server.hits} - {name for name, _ in server.acknowledged}
+
+
+def test_a_sink_that_takes_nothing_is_not_asked_for_each_notice(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    asked = 0
+
+    def fail() -> None:
+        nonlocal asked
+        asked += 1
+        raise SinkError("away", "come again")
+
+    server.hits = [hit(number) for number in range(100)]
+    with (
+        State.open(tmp_path / "state", "holdings") as state,
+        server.client(patience=5) as client,
+        pytest.raises(SinkError),
+    ):
+        WriteBack("holdings", Sink(fail), ("HIT",), client, state).round()
+    assert asked == 4
