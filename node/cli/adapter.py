@@ -136,11 +136,13 @@ def run(
                 raise DiefError(
                     "The stream is paused.", f"Run `dief adapter resume {mapping}`.", reason="PAUSED"
                 )
-            tell(runner.run_once(), as_json=as_json)
-            if sink is not None and settings is not None:
-                told_back(
-                    WriteBack(loaded.stream, sink, settings.tell, client, held).round(), as_json=as_json
-                )
+            try:
+                tell(runner.run_once(), as_json=as_json)
+            finally:
+                if sink is not None and settings is not None:
+                    told_back(
+                        WriteBack(loaded.stream, sink, settings.tell, client, held).round(), as_json=as_json
+                    )
             return
 
         def told(outcome: Report | Told | AdapterError) -> None:

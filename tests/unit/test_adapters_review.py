@@ -19,6 +19,7 @@ from registry_adapters.errors import MappingError, SinkError
 from registry_adapters.notice import Notice
 from tests.support.registries import arm, drop, seizures
 from tests.support.registry_server import RegistryServer
+from tests.unit.test_adapters_cli import dief, node
 from tests.unit.test_adapters_run import quarantine, run, runner
 from tests.unit.test_adapters_write_back import hit, sink_of
 
@@ -248,3 +249,17 @@ def test_a_sink_that_takes_nothing_is_not_asked_for_each_notice(
     ):
         WriteBack("holdings", Sink(fail), ("HIT",), client, state).round()
     assert asked == 4
+
+
+def test_one_run_tells_the_registry_its_hits_also_where_its_rows_cannot_be_read(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    """I12: neither way waits for the other, also where a timer starts each run."""
+    path = seizures(tmp_path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write('[write_back]\nkind = "file"\nfolder = "out"\n')
+    (path.parent / "out").mkdir()
+    (path.parent / "drop").rename(tmp_path / "elsewhere")
+    server.hits = [hit(1)]
+    assert "error" in dief("run", path, *node(server), code=1)
+    assert len(list((path.parent / "out").iterdir())) == len(server.acknowledged) == 1
