@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-import cel
 from dief.v1.alert_pb2 import DiversionAlert
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from node.release.cel_core import cel
 from node.release.errors import ConditionError, ConditionFailedError
 
 MAX_LENGTH = 4000
