@@ -17,6 +17,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,7 @@ from registry_adapters.client import (
     WholeRefusedError,
     faults_of_status,
 )
-from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError
+from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError, StateError
 from registry_adapters.mapping.rows import Mapping, hash_of
 from registry_adapters.source import Cursor, Milestone, Restoring, Row, Source, SourceReport
 from registry_adapters.state import Quarantined, Refusal, Sent, State
@@ -166,6 +167,15 @@ class Runner:
         Raises:
             AdapterError: The registry, the node or the folder failed; what was done before stays done.
         """
+        try:
+            return self._run()
+        except sqlite3.Error as error:
+            raise StateError(
+                f"The adapter's folder cannot be used: {type(error).__name__}.",
+                "Make room on its disk, or mend its rights; nothing is lost, the next run goes on.",
+            ) from None
+
+    def _run(self) -> Report:
         report = Report()
         begun = time.monotonic()
         stream = self._mapping.stream

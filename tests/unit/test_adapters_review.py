@@ -15,7 +15,7 @@ from dief.v1 import draft_pb2, registry_pb2
 
 from registry_adapters import Mapping, Runner, State, WriteBack, open_source
 from registry_adapters import write_back as module
-from registry_adapters.errors import MappingError, SinkError
+from registry_adapters.errors import MappingError, SinkError, StateError
 from registry_adapters.notice import Notice
 from tests.support.registries import arm, drop, seizures
 from tests.support.registry_server import RegistryServer
@@ -263,3 +263,19 @@ def test_one_run_tells_the_registry_its_hits_also_where_its_rows_cannot_be_read(
     server.hits = [hit(1)]
     assert "error" in dief("run", path, *node(server), code=1)
     assert len(list((path.parent / "out").iterdir())) == len(server.acknowledged) == 1
+
+
+def test_a_full_disk_under_the_adapters_own_notes_is_told_and_waited_for(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    """I5, I12: a run fails as a run; with room again the next one goes on where the node stands."""
+    path = seizures(tmp_path)
+    drop(path, "a.csv", *(arm(str(i), serial=f"AB{i:06}") for i in range(900)))
+    with runner(path, server) as ready:
+        pages = ready._state._db.execute("PRAGMA page_count").fetchone()[0]
+        ready._state._db.execute(f"PRAGMA max_page_count = {pages + 20}")
+        with pytest.raises(StateError):
+            ready.run_once()
+        ready._state._db.execute("PRAGMA max_page_count = 1000000")
+        ready.run_once()
+    assert set(server.keys("seizures")) == {str(i) for i in range(900)}
