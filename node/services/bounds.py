@@ -66,5 +66,24 @@ def _watched(descriptor: Descriptor) -> tuple[tuple[str, type | str, bool], ...]
             found.append((field.name, int, field.is_repeated))
         elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
             stamp = field.message_type.full_name == TIMESTAMP
-            found.append((field.name, TIMESTAMP if stamp else "", field.is_repeated))
+            if stamp or _bounded(field.message_type):
+                found.append((field.name, TIMESTAMP if stamp else "", field.is_repeated))
     return tuple(found)
+
+
+@cache
+def _bounded(descriptor: Descriptor) -> bool:
+    """Whether a message of this type can hold anything to look at, at whatever depth."""
+    seen: set[str] = set()
+    waiting = [descriptor]
+    while waiting:
+        for field in waiting.pop().fields:
+            if field.type in UNSIGNED:
+                return True
+            inner = field.message_type
+            if inner is not None and inner.full_name not in seen:
+                if inner.full_name == TIMESTAMP:
+                    return True
+                seen.add(inner.full_name)
+                waiting.append(inner)
+    return False
