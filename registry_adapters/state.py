@@ -52,9 +52,9 @@ ON CONFLICT (ident) DO UPDATE SET position = excluded.position, refused_by = exc
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take twice as long to make one for each row
 class Sent:
-    """What was sent for a key.
+    """What was sent for a key. Nobody changes it.
 
     Attributes:
         hash: Content hash that the node has taken; None where that is not known.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -43,6 +44,12 @@ class Condition(BaseModel):
             )
         return self
 
+    @cached_property
+    def compared(self) -> frozenset[str]:
+        """What the column is compared with, as `fold` gives it."""
+        single = [text for text in (self.equals, self.contains) if text is not None]
+        return frozenset(map(fold, (*(self.is_in or ()), *(self.not_in or ()), *single)))
+
     def holds(self, values: Values) -> bool:
         """Whether it is true of a row."""
         if self.all is not None:
@@ -53,14 +60,12 @@ class Condition(BaseModel):
             return not self.negated.holds(values)
         assert self.column is not None
         text = fold(values(self.column))
-        if self.is_in is not None:
-            return text in map(fold, self.is_in)
+        if self.is_in is not None or self.equals is not None:
+            return text in self.compared
         if self.not_in is not None:
-            return text not in map(fold, self.not_in)
-        if self.equals is not None:
-            return text == fold(self.equals)
+            return text not in self.compared
         if self.contains is not None:
-            return fold(self.contains) in text
+            return all(part in text for part in self.compared)
         return (text != "") == self.present
 
     def columns(self) -> Iterator[str]:

@@ -76,6 +76,8 @@ def as_text(value: object) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if type(value) is int:
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -100,6 +102,8 @@ def clean(value: object, *, unescape: bool = False, mend: Callable[[], None] | N
     Raises:
         UnfitError: Undecodable bytes or control characters.
     """
+    if value is None:
+        return ""
     text = value if type(value) is str else as_text(value)
     if not text.isascii():
         text = check_decoded(text, mend)

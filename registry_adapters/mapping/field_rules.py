@@ -31,11 +31,15 @@ from registry_adapters.mapping.paths import PARTIAL_DATE, AlertPath, BadPathErro
 
 HOLE = re.compile(r"\{([^{}]+)\}")
 _NOTHING = re.compile(r"(?:0+|X+|9{6,})?", re.IGNORECASE)
+_NOTHING_BEGINS = ("", "0", "X", "9")
+_ASCII_SIGNS = {ord(sign): None for sign in map(chr, range(128)) if not sign.isalnum()}
 _SHOWN_CODE = 60
 
 
 class View:
     """The cleaned texts of one row, and of the element of a list that is being looked at."""
+
+    __slots__ = ("_cleaned", "_mended", "_unescape", "_values", "last")
 
     def __init__(
         self, values: Mapping[str, Any], *, unescape: bool, mended: Counter[str] | None = None
@@ -58,10 +62,12 @@ class View:
             UnfitError: It cannot be text of an alert.
         """
         self.last = column
-        if column not in self._cleaned:
+        held = self._cleaned.get(column)
+        if held is None:
             mend = None if self._mended is None else partial(self._count, column)
-            self._cleaned[column] = clean(self._values.get(column), unescape=self._unescape, mend=mend)
-        return self._cleaned[column]
+            held = clean(self._values.get(column), unescape=self._unescape, mend=mend)
+            self._cleaned[column] = held
+        return held
 
     def _count(self, column: str) -> None:
         if self._mended is not None:
@@ -200,16 +206,25 @@ def _elements(view: View, rule: EachRule) -> list[Any]:
 
 
 @cache
-def _holes(template: str) -> tuple[str, ...]:
-    return tuple(HOLE.findall(template))
+def _parts(template: str) -> tuple[tuple[str, str], ...]:
+    """A template as pairs of a text and the column behind it, "" behind the last text."""
+    parts = HOLE.split(template)
+    return tuple(zip(parts[::2], [*parts[1::2], ""], strict=True))
 
 
 def template(template: str, view: View) -> str:
     """The template with its columns filled in; "" where every one of them is blank."""
-    found = {column: view.text(column) for column in _holes(template)}
-    if found and not any(found.values()):
-        return ""
-    return re.sub(r"\s+", " ", HOLE.sub(lambda hole: found[hole[1]], template)).strip()
+    found = []
+    holes = filled = False
+    for text, column in _parts(template):
+        found.append(text)
+        if column:
+            holes = True
+            value = view.text(column)
+            if value:
+                filled = True
+                found.append(value)
+    return "" if holes and not filled else " ".join("".join(found).split())
 
 
 def _filled(tree: Tree, prefix: str, element: int) -> bool:
@@ -225,20 +240,23 @@ def _filled(tree: Tree, prefix: str, element: int) -> bool:
 
 def _squeezed(text: str) -> str:
     """Text as placeholders compare it: letters and digits only, without accents, upper case."""
+    if text.isascii():
+        return (text if text.isalnum() else text.translate(_ASCII_SIGNS)).upper()
     plain = unicodedata.normalize("NFKD", text).upper()
     return "".join(c for c in plain if c.isalnum())
 
 
 def placeholder(table: PlaceholderTable) -> Callable[[str], str]:
     """What a text stands for: "erased", "absent", or "" for a number like any other."""
-    erased = frozenset(map(_squeezed, table.erased))
-    absent = frozenset(map(_squeezed, table.absent))
+    words = {_squeezed(word): "absent" for word in table.absent}
+    words |= {_squeezed(word): "erased" for word in table.erased}
 
     def meaning(text: str) -> str:
         bare = _squeezed(text)
-        if bare in erased:
-            return "erased"
-        return "absent" if bare in absent or _NOTHING.fullmatch(bare) else ""
+        known = words.get(bare)
+        if known is not None:
+            return known
+        return "absent" if bare[:1] in _NOTHING_BEGINS and _NOTHING.fullmatch(bare) else ""
 
     return meaning
 

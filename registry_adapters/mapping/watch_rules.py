@@ -26,15 +26,23 @@ MAX_VALUE, MAX_CONTEXT, MAX_FIELD, MAX_REFERENCE = 512, 200, 100, 256
 
 @dataclass(frozen=True, slots=True)
 class CompiledTerm:
-    """One `[[watch.term]]`."""
+    """One `[[watch.term]]`.
+
+    Attributes:
+        rule: What the mapping says.
+        kind: Kind of fact.
+        placeholder: What a text stands for, where the mapping names a table.
+        field: What a hit names where the term is not one of a list.
+    """
 
     rule: TermRule
     kind: codes_pb2.IndicatorKind.ValueType
     placeholder: Callable[[str], str] | None
+    field: str
 
     def columns(self) -> Iterator[str]:
         """Columns it reads."""
-        yield from self._origins()
+        yield from _origins(self.rule)
         if self.rule.each is not None:
             yield self.rule.each
         if self.rule.context is not None:
@@ -49,17 +57,11 @@ class CompiledTerm:
             UnfitError: A cell cannot be read.
         """
         if self.rule.each is None:
-            self._from(record, view, "+".join(dict.fromkeys(self._origins())))
+            self._from(record, view, self.field)
             return
         for index, element in enumerate(elements_of(view, self.rule.each)):
             if element is not None:
                 self._from(record, view.element(element, index), f"{self.rule.each}[{index}]")
-
-    def _origins(self) -> Iterator[str]:
-        """Columns that make its value."""
-        if self.rule.column is not None:
-            yield self.rule.column
-        yield from HOLE.findall(self.rule.template or "")
 
     def _from(self, record: watch_pb2.WatchRecord, view: View, field: str) -> None:
         """Add the terms of a row, or of one element of its list."""
@@ -136,9 +138,17 @@ def compile_watch(file: MappingFile, problems: Problems) -> CompiledWatch | None
                 f"there is no table [placeholders.{term.placeholders}]",
             )
         kind = codes_pb2.IndicatorKind.Value(f"INDICATOR_KIND_{term.kind}")
-        made = CompiledTerm(term, kind, None if table is None else placeholder(table))
+        field = "+".join(dict.fromkeys(_origins(term)))
+        made = CompiledTerm(term, kind, None if table is None else placeholder(table), field)
         if term.each is None and any(column.startswith("@") for column in made.columns()):
             problems.add(("watch", "term", place), "`@` is the element of a list: it needs `each`")
         terms.append(made)
     what = watch_pb2.WatchRecordKind.Value(f"WATCH_RECORD_KIND_{rule.kind}")
     return CompiledWatch(rule, what, tuple(terms))
+
+
+def _origins(rule: TermRule) -> Iterator[str]:
+    """Columns that make the value of a term."""
+    if rule.column is not None:
+        yield rule.column
+    yield from HOLE.findall(rule.template or "")
