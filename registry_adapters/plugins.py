@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from registry_adapters.errors import MappingError
 from registry_adapters.mapping.part import Part
 from registry_adapters.sink import Sink
+from registry_adapters.sinks.settings import EVERYTHING, Every, Told
 from registry_adapters.source import Source
 
 SOURCES: Final = "dief.sources"
@@ -122,8 +123,8 @@ class SourcePluginSettings(PluginSettings):
 class SinkPluginSettings(PluginSettings):
     """`[write_back]` of another package's kind."""
 
-    tell: tuple[str, ...] = ("HIT", "HIT_CLEARED", "HIT_DECIDED", "OUTCOME")
-    every: float = 5
+    tell: Told = EVERYTHING
+    every: Every = 5
 
     @model_validator(mode="after")
     def _fits(self) -> SinkPluginSettings:

@@ -21,6 +21,7 @@ from node.cli.adapter_shared import (
     adapted,
     load,
     node_of,
+    notes_of,
     state_of,
     tell,
 )
@@ -43,7 +44,7 @@ def quarantine_list(mapping: MappingFile, state: StateFolder = None, as_json: As
     """List the quarantine."""
     from registry_adapters.quarantine import summary
 
-    with state_of(load(mapping), state) as held:
+    with notes_of(load(mapping), state) as held:
         emit(
             map(summary, held.quarantined()),
             as_json=as_json,
@@ -69,7 +70,7 @@ def quarantine_show(
     """Show one row."""
     from registry_adapters.quarantine import whole
 
-    with state_of(load(mapping), state) as held:
+    with notes_of(load(mapping), state) as held:
         found = next(held.quarantined([entry]), None)
     if found is None:
         raise DiefError(
@@ -128,7 +129,7 @@ def quarantine_export(
     """Export the quarantine."""
     from registry_adapters.quarantine import export
 
-    with state_of(load(mapping), state) as held:
+    with notes_of(load(mapping), state) as held:
         if to is None:
             export(held, sys.stdout)
             return

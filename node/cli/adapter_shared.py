@@ -69,6 +69,16 @@ def state_of(mapping: Mapping, folder: Path | None) -> Iterator[State]:
 
 
 @contextmanager
+def notes_of(mapping: Mapping, folder: Path | None) -> Iterator[State]:
+    """The folder for reading, also beside an adapter that runs."""
+    from registry_adapters import State
+
+    where = folder or mapping.home / mapping.file.state
+    with State.look(where, mapping.stream) or State.open(where, mapping.stream) as state:
+        yield state
+
+
+@contextmanager
 def node_of(
     config: Path | None,
     node: str | None,

@@ -18,7 +18,8 @@ from registry_adapters.mapping.part import Part, Seconds
 from registry_adapters.notice import NAMES
 
 Told = Annotated[tuple[Literal["HIT", "HIT_CLEARED", "HIT_DECIDED", "OUTCOME"], ...], Field(min_length=1)]
-_ALL: Told = ("HIT", "HIT_CLEARED", "HIT_DECIDED", "OUTCOME")
+Every = Annotated[Seconds, Field(ge=0.1)]
+EVERYTHING: Told = ("HIT", "HIT_CLEARED", "HIT_DECIDED", "OUTCOME")
 
 
 class WriteBack(Part):
@@ -29,8 +30,8 @@ class WriteBack(Part):
         every: Seconds between two looks for notices, where the adapter keeps running.
     """
 
-    tell: Told = _ALL
-    every: Annotated[Seconds, Field(ge=0.1)] = 5
+    tell: Told = EVERYTHING
+    every: Every = 5
 
 
 class SqlSinkSettings(WriteBack):

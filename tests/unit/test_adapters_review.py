@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from dief.v1 import draft_pb2, registry_pb2
+from pydantic import ValidationError
 
 from registry_adapters import Mapping, Runner, State, WriteBack, open_source
 from registry_adapters import write_back as module
 from registry_adapters.errors import MappingError, SinkError, StateError
 from registry_adapters.notice import Notice
+from registry_adapters.plugins import SinkPluginSettings
 from tests.support.registries import arm, drop, seizures
 from tests.support.registry_server import RegistryServer
 from tests.unit.test_adapters_cli import dief, node
@@ -142,7 +144,8 @@ def test_an_outcome_that_changes_behind_the_page_that_is_being_told_is_told_next
         """While the first is told it changes, and after that the second."""
         if not later:
             later.append(standing("1", draft_pb2.DRAFT_STATE_RELEASED))
-            server.standings[1].changed_at.FromNanoseconds(time.time_ns() + 2_000_000)
+            time.sleep(0.005)  # the node counts milliseconds
+            server.standings[1].changed_at.FromNanoseconds(time.time_ns())
 
     server.standings = [standing(key, draft_pb2.DRAFT_STATE_WAITING) for key in ("1", "2")]
     sink = Sink(change)
@@ -279,3 +282,28 @@ def test_a_full_disk_under_the_adapters_own_notes_is_told_and_waited_for(
         ready._state._db.execute("PRAGMA max_page_count = 1000000")
         ready.run_once()
     assert set(server.keys("seizures")) == {str(i) for i in range(900)}
+
+
+@pytest.mark.parametrize("wrong", [{"tell": ["HITS"]}, {"tell": []}, {"every": 0}, {"every": -1}])
+def test_what_all_sinks_have_in_common_is_checked_for_those_of_other_packages_too(
+    wrong: dict[str, Any],
+) -> None:
+    """A word that is misspelt would have every hit acknowledged and none written; 0 seconds is a busy loop."""
+    with pytest.raises(ValidationError) as refused:
+        SinkPluginSettings.model_validate({"kind": "of_a_state", **wrong})
+    assert {error["loc"][0] for error in refused.value.errors()} == set(wrong)
+
+
+def test_the_quarantine_can_be_looked_at_while_the_adapter_runs(
+    tmp_path: Path, server: RegistryServer
+) -> None:
+    path = seizures(tmp_path)
+    server.refuse["1"] = (DOT_ALERT, "not today")
+    drop(path, "a.csv", arm("1", serial="AB123451"))
+    assert dief("quarantine", "list", path) == "The quarantine is empty.\n"
+    with runner(path, server) as running:
+        running.run_once()
+        assert "a.csv:2" in dief("quarantine", "list", path)
+        assert "AB123451" in dief("quarantine", "show", path, 1)
+        assert "AB123451" in dief("quarantine", "export", path)
+        assert "Another adapter" in dief("quarantine", "replay", path, *node(server), code=1)
