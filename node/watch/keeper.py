@@ -2,6 +2,7 @@
 
 Rules:
 - Where it stands is stored with the hits, so a kill loses none and doubles none (I5).
+- After an upgrade that changed the normal forms it makes the index of alerts anew before anything is matched.
 - It works in slices, so that a large watch never keeps the writer from the peers (I12).
 - A hit is cleared for an alert that is gone or revised only while the copies of its origin's logs are current: an
   alert that moves to another audience is first told there and then erased here, and list parts of a revision may be
@@ -19,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, Row, Table, func, select, update
 
 from node.alerts.project import ALERT
+from node.alerts.upkeep import reindex
 from node.ops.counters import refused
 from node.store.engine import Store
 from node.store.tables import table
@@ -32,6 +34,8 @@ PAIRS_AT_ONCE = 500
 LOOK_EVERY_S = 0.5
 CLEAR_EVERY_S = 5.0
 HITS_AT_ONCE = 500
+REINDEX_AT_ONCE = 100
+"""Each may be a list part with thousands of serials."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +64,7 @@ class WatchKeeper:
         while True:
             try:
                 if not rebuilt:
-                    await self._rebuild()
+                    await self.rebuild()
                     rebuilt = True
                 news = False
                 while await self._store.run_read(self._behind):
@@ -134,7 +138,10 @@ class WatchKeeper:
     def _behind(self, conn: Connection) -> bool:
         return _newest(conn) > _position(conn)[0]
 
-    async def _rebuild(self) -> None:
+    async def rebuild(self) -> None:
+        """Make the index of alerts, and then the keys of records, anew where older normal forms made them."""
+        while await self._store.run_write(partial(reindex, limit=REINDEX_AT_ONCE)):
+            log.info("alerts_reindexing")
         after = 0
         while after := await self._store.run_write(partial(self._rebuild_slice, after=after)):
             log.info("watch_rebuilding")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import func, select, update
 
 from node.alerts import project, upkeep
 from node.alerts.bodies import Refusal
+from node.alerts.normal import NORMAL_FORM_VERSION
 from node.alerts.prepare import Prepared
 from node.alerts.states import Held, uuid_of
 from node.ledger.events import Applied, StoredEntry
@@ -20,6 +22,7 @@ from node.services.errors import InvalidRequestError
 from node.services.registry import _check_records
 from node.watch import delivery, hits
 from node.watch.keeper import PAIRS_AT_ONCE, POSITION
+from node.watch.matching import KEY, RECORD
 from node.watch.records import take
 from tests.support.databases import Databases
 from tests.support.projected import Logs, list_part, published, revised
@@ -171,3 +174,19 @@ def test_a_revision_is_told_as_such_whenever_its_origin_becomes_current(watch: W
     watch.current = True
     watch.settle()
     assert watch.hits()["1"].clear_reason == w.CLEAR_REASON_REVISED
+
+
+def test_newer_normal_forms_make_the_index_of_alerts_anew_before_the_keys_of_records(watch: Watch) -> None:
+    """Both sides have the same forms again, or nothing that was there before the upgrade would ever meet."""
+    watch.held.tell(watch.held.open(), published(alert("KT-4401")))
+    watch.record("1", (SERIAL, "KT4401"))
+    with watch.store.write() as conn:
+        conn.execute(hits.HIT.delete())
+        conn.execute(update(project.ALERT).values(normal_form=NORMAL_FORM_VERSION - 1))
+        conn.execute(update(project.INDICATOR).values(key=12345))
+        conn.execute(update(RECORD).values(normal_form=NORMAL_FORM_VERSION - 1))
+        conn.execute(update(KEY).values(key=54321))
+    asyncio.run(watch.keeper.rebuild())
+    assert list(watch.hits()) == ["1"]
+    watch.record("2", (SERIAL, "KT4401"))
+    assert list(watch.hits()) == ["2", "1"]
