@@ -30,13 +30,13 @@ demo: $(PACKAGE) $(GENERATED)  ## Start four States on this machine and watch an
 	$(BIN)/dief demo
 
 test: lint  ## Everything that must hold before a change lands
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 --cov --cov-report=term
 
 check: lint  ## The quick part of `make test`: lint, unit and property tests
 	$(BIN)/pytest -n 2 --dist loadfile $(wildcard $(UNIT))
 
-e2e: $(DEV) $(PACKAGE) $(GENERATED)  ## Build the container image and run two States in containers, also by compose
-	DIEF_E2E=1 $(BIN)/pytest $(wildcard tests/integration/test_container*.py)
+e2e: $(DEV) $(PACKAGE) $(GENERATED)  ## Containers for real, and adapters on every database
+	DIEF_E2E=1 $(BIN)/pytest $(wildcard tests/integration/test_container*.py) tests/integration/test_adapter_live.py
 
 bench: $(PACKAGE) $(GENERATED)  ## Measure the promises of speed on this machine
 	$(BIN)/dief bench all
