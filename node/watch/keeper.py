@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from node.watch.matching import KEY, load, pairs, parts_before, records_with
 
 POSITION: Table = table(WatchPosition)
 ROWS_AT_ONCE = 200
+PARTS_AT_ONCE = 20
 PAIRS_AT_ONCE = 500
 LOOK_EVERY_S = 0.5
 CLEAR_EVERY_S = 5.0
@@ -38,6 +40,16 @@ REINDEX_AT_ONCE = 100
 """Each may be a list part with thousands of serials."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Where matching stands: see node.store.tables.watch.WatchPosition."""
+
+    alert_id: int = 0
+    record_id: int = 0
+    until_id: int = 0
+    part_id: int = 0
 
 
 class WatchKeeper:
@@ -85,26 +97,28 @@ class WatchKeeper:
             conn: Write transaction.
         """
         now_ms = self._now()
-        done, after, until = _position(conn)
+        at = _position(conn)
         newest = _newest(conn)
-        if newest <= done:
+        if newest <= at.alert_id:
             return False
         if conn.execute(select(KEY.c.record_id).limit(1)).first() is None:
-            _move(conn, newest)
+            _move(conn, _Position(newest))
             return True
-        if after == 0:
-            until = min(newest, done + ROWS_AT_ONCE)
-        rows = range(done + 1, until + 1)
-        if after == 0:
-            for part in parts_before(conn, rows):
-                next_record: int | None = 0
-                while next_record is not None:
-                    next_record = _match(conn, range(part, part + 1), next_record, now_ms)
-        resume = _match(conn, rows, after, now_ms)
-        if resume is None:
-            _move(conn, until)
-        else:
-            _move(conn, done, resume, until)
+        if not at.until_id:
+            at = replace(at, until_id=min(newest, at.alert_id + ROWS_AT_ONCE))
+        rows = range(at.alert_id + 1, at.until_id + 1)
+        parts = [part for part in parts_before(conn, rows) if part > at.part_id]
+        for part in sorted(parts)[:PARTS_AT_ONCE]:
+            resume = _match(conn, range(part, part + 1), at.record_id, now_ms)
+            if resume is not None:
+                _move(conn, replace(at, record_id=resume))
+                return True
+            at = replace(at, record_id=0, part_id=part)
+        if len(parts) > PARTS_AT_ONCE:
+            _move(conn, at)
+            return True
+        resume = _match(conn, rows, at.record_id, now_ms)
+        _move(conn, _Position(at.until_id) if resume is None else replace(at, record_id=resume))
         return True
 
     async def clear_gone(self) -> int:
@@ -136,7 +150,7 @@ class WatchKeeper:
         return reason == hits.EXPIRED or self._origin_current(origin)
 
     def _behind(self, conn: Connection) -> bool:
-        return _newest(conn) > _position(conn)[0]
+        return _newest(conn) > _position(conn).alert_id
 
     async def rebuild(self) -> None:
         """Make the index of alerts, and then the keys of records, anew where older normal forms made them."""
@@ -165,14 +179,13 @@ def _newest(conn: Connection) -> int:
     return int(conn.execute(select(func.max(ALERT.c.id))).scalar() or 0)
 
 
-def _position(conn: Connection) -> tuple[int, int, int]:
-    """Rows matched up to, and of a slice under way: records matched up to, and its last row."""
-    columns = (POSITION.c.alert_id, POSITION.c.record_id, POSITION.c.until_id)
+def _position(conn: Connection) -> _Position:
+    columns = (POSITION.c.alert_id, POSITION.c.record_id, POSITION.c.until_id, POSITION.c.part_id)
     row = conn.execute(select(*columns).where(POSITION.c.id == 1)).first()
-    return (0, 0, 0) if row is None else (int(row.alert_id), int(row.record_id), int(row.until_id))
+    return _Position() if row is None else _Position(*row)
 
 
-def _move(conn: Connection, alert_id: int, record_id: int = 0, until_id: int = 0) -> None:
-    values = {"alert_id": alert_id, "record_id": record_id, "until_id": until_id}
+def _move(conn: Connection, to: _Position) -> None:
+    values = asdict(to)
     if conn.execute(update(POSITION).where(POSITION.c.id == 1).values(**values)).rowcount == 0:
         conn.execute(POSITION.insert().values(id=1, **values))

@@ -21,7 +21,7 @@ from node.ledger.events import Applied, StoredEntry
 from node.services.errors import InvalidRequestError
 from node.services.registry import _check_records
 from node.watch import delivery, hits
-from node.watch.keeper import PAIRS_AT_ONCE, POSITION
+from node.watch.keeper import PAIRS_AT_ONCE, PARTS_AT_ONCE, POSITION
 from node.watch.matching import KEY, RECORD
 from node.watch.records import take
 from tests.support.databases import Databases
@@ -190,3 +190,33 @@ def test_newer_normal_forms_make_the_index_of_alerts_anew_before_the_keys_of_rec
     assert list(watch.hits()) == ["1"]
     watch.record("2", (SERIAL, "KT4401"))
     assert list(watch.hits()) == ["2", "1"]
+
+
+@pytest.mark.parametrize("count", [1, PARTS_AT_ONCE + 3])
+def test_list_parts_that_came_before_their_head_are_matched_in_slices_too(watch: Watch, count: int) -> None:
+    """I12: one alert with many serials, or many records with one, never keeps the writer from the peers."""
+    records = PAIRS_AT_ONCE + 7
+    told = alert("KT-4401")
+    parts = [part_of(told, "KT5501") for _ in range(count)]
+    for index, part in enumerate(parts):
+        part.index = index
+    content = w.WatchRecord(kind=w.WATCH_RECORD_KIND_HOLDING)
+    content.terms.add(kind=SERIAL, value="KT5501", field="serial")
+    with watch.store.write() as conn:
+        take(conn, watch.stream, [(f"{n:05}", content) for n in range(records if count == 1 else 1)], NOW_MS)
+    log = watch.held.open()
+    watch.held.tell(log, *(list_part(part) for part in parts))
+    watch.settle()
+    digests = [hashlib.sha256(part.SerializeToString()).digest() for part in parts]
+    watch.held.tell(log, published(told, parts=digests))
+    with watch.store.write() as conn:
+        assert watch.keeper.step(conn)
+    with watch.store.read() as conn:
+        found = delivery.waiting(conn)[0]
+    matches = len(watch.hits()["00000"].matches) if count > 1 else 0
+    assert watch.settle() > 0, "there is more to do than one transaction should"
+    if count == 1:
+        with watch.store.read() as conn:
+            assert (found, delivery.waiting(conn)[0]) == (PAIRS_AT_ONCE, records)
+    else:
+        assert (matches, len(watch.hits()["00000"].matches)) == (PARTS_AT_ONCE, count)

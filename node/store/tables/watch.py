@@ -101,6 +101,8 @@ class WatchPosition(SQLModel, table=True):
     alert_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     """Every row of `alert` up to this id was matched."""
     record_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    """Of the rows behind it up to `until_id`, records up to this id were matched; 0 where no slice is under way."""
+    """Of what is matched now, records up to this id were matched."""
     until_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    """Last row of the slice under way: rows that come meanwhile wait for the next one."""
+    """Last row of the slice under way: rows that come meanwhile wait for the next one; 0 where none is."""
+    part_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """List parts that came before this slice and are cited in it were matched up to this row; its rows come after."""
