@@ -68,7 +68,8 @@ RENEWAL_OFF = '# renewal_ca_certificate = "pki/federation-ca.pem"\n# renewal_ca_
 POLICY = """\
 # The national release policy: the first rule whose condition holds decides; without one, a person is asked.
 # Outcomes: auto, ask (one person), ask_two (two different persons), hold, refuse.
-# Every rule names the law that it rests on. `dief release policy-check` checks this file.
+# Every rule names the law that it rests on. `dief release policy-check` checks this file; a running node takes a
+# changed file within seconds, and goes on with the one before where the new one is broken.
 
 [[rule]]
 name = "everything-by-a-person"

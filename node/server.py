@@ -68,6 +68,7 @@ SCRUB_EVERY_S = 1
 TRUST_POLL_S = 5
 RENEWAL_EVERY_S = 600
 EXPIRY_EVERY_S = 60
+POLICY_EVERY_S = 2
 AGAIN_S = 5
 """After a job failed that should never end."""
 DRAIN_SECONDS = 5
@@ -137,10 +138,12 @@ class Node:
                 renewal.renewal_command,
             ),
         )
+        policy = Policy.load(settings.path(settings.release.policy))
+        self._policy_digest = policy.digest
         self._desk = ReleaseDesk(
             store=self._store,
             writer=self._writer,
-            policy=Policy.load(settings.path(settings.release.policy)),
+            policy=policy,
             members=self._trust.members,
             own_state=state,
             now=now_ms,
@@ -167,6 +170,7 @@ class Node:
         self._preparers = Preparers()
         self._started_ms = now_ms()
         self._scrubbed = -1
+        self._policy_seen = (0, 0, 0)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -203,6 +207,7 @@ class Node:
             ("renewal", _every(RENEWAL_EVERY_S, self._renew)),
             ("startup", _kept(self._startup.run)),
             ("expiry", _every(EXPIRY_EVERY_S, self._expire)),
+            ("policy", _every(POLICY_EVERY_S, self._adopt_policy)),
             ("watch", _kept(self._watch.run)),
         ]
         if settings.federation.follow:
@@ -325,6 +330,28 @@ class Node:
 
         if await self._store.run_write(work):
             self._scrubbed = -1
+
+    async def _adopt_policy(self) -> None:
+        """Decide by the policy file as it is now; one that is broken changes nothing and is told once."""
+        path = self._settings.path(self._settings.release.policy)
+        try:
+            state = path.stat()
+            seen = (state.st_mtime_ns, state.st_size, state.st_ino)
+        except OSError:
+            seen = (0, 0, 0)
+        if seen == self._policy_seen:
+            return
+        self._policy_seen = seen
+        try:
+            policy = await asyncio.to_thread(Policy.load, path)
+        except DiefError as error:
+            refused.inc("POLICY_BROKEN")
+            log.error("policy_broken", reason=error.reason, mend="dief release policy-check")
+            return
+        if policy.digest != self._policy_digest:
+            await self._store.run_write(lambda conn: self._desk.adopt(conn, policy))
+            self._policy_digest = policy.digest
+            log.info("policy_adopted", digest=policy.digest.hex()[:16], rules=len(policy.rules))
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()

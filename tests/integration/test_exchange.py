@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from dief.v1 import codes_pb2, desk_pb2, federation_pb2
+from dief.v1 import codes_pb2, desk_pb2, draft_pb2, federation_pb2
 
 from node.ledger import logs
 from node.ledger.merkle import leaf_hash
 from node.ledger.state import entry_id
 from node.ledger.storing import ENTRY
 from node.store.engine import Store
-from tests.support.exchange import content, publish, revise, view, wait_for, wait_until_gone, withdraw
+from tests.support.exchange import content, publish, revise, submit, view, wait_for, wait_until_gone, withdraw
 from tests.support.nodes import Federation, NodeProcess, desk, federation
 from tests.support.waiting import until
 
@@ -195,3 +195,24 @@ def test_i10_an_alert_that_breaks_a_rule_is_refused_whole_with_its_fields(four: 
             .ListDrafts(desk_pb2.ListDraftsRequest(states=[draft_pb2.DRAFT_STATE_WAITING]), timeout=10)
             .drafts
         )
+
+
+def test_a_changed_policy_file_decides_at_once_and_a_broken_one_changes_nothing(four: Federation) -> None:
+    xd = four["XD"]
+    path = xd.home / "policy.toml"
+    before = path.read_text(encoding="utf-8")
+
+    def counted() -> int:
+        return int(xd.status().refused.get("POLICY_BROKEN", 0))
+
+    def made(title: str) -> int:
+        return submit(xd, draft_pb2.DraftInput(alert=content(title, "POL 0001", origin="XD"))).state
+
+    broken = counted()
+    path.write_text("[[rule]]\nname = 1\n", encoding="utf-8")
+    until(lambda: counted() == broken + 1, "the broken policy told", seconds=60)
+    assert made("Still released by rule") == draft_pb2.DRAFT_STATE_RELEASED
+    path.write_text(before.replace('outcome = "auto"', 'outcome = "hold"'), encoding="utf-8")
+    until(lambda: made("Held from now on") == draft_pb2.DRAFT_STATE_HELD, "the new policy", seconds=60)
+    path.write_text(before, encoding="utf-8")
+    until(lambda: made("Released again") == draft_pb2.DRAFT_STATE_RELEASED, "the old policy", seconds=60)
