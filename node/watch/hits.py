@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dief.v1 import codes_pb2, desk_pb2, watch_pb2
-from sqlalchemy import Connection, Row, Table, select, update
+from sqlalchemy import Connection, Row, Table, select, union_all, update
 
 from node.alerts.project import ALERT
 from node.alerts.states import View, standing
@@ -132,18 +132,29 @@ def gone(
     Returns:
         The hits, and the last id looked at, 0 where all were.
     """
+    bounds = [HIT.c.id > after] if upto is None else [HIT.c.id > after, HIT.c.id <= upto]
+    standing_now = union_all(
+        *(
+            select(
+                select(HIT.c.id)
+                .where(HIT.c.state == state, *bounds)
+                .order_by(HIT.c.id)
+                .limit(limit)
+                .subquery()
+            )
+            for state in (OPEN, DECIDED)
+        )
+    ).subquery()  # of both states at once a database would read all that are left, for each page
     query = (
         select(HIT, ALERT.c.held, ALERT.c.expires_ms, ALERT.c.revision.label("current"))
+        .join(standing_now, standing_now.c.id == HIT.c.id)
         .outerjoin(
             ALERT,
             (ALERT.c.subject_id == HIT.c.subject_id) & (ALERT.c.head.bitwise_and(int(View.EVERYBODY)) != 0),
         )
-        .where(HIT.c.state.in_((OPEN, DECIDED)), HIT.c.id > after)
         .order_by(HIT.c.id)
         .limit(limit)
     )
-    if upto is not None:
-        query = query.where(HIT.c.id <= upto)
     rows = conn.execute(query).all()
     found = []
     for row in rows:
