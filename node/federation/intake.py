@@ -102,7 +102,7 @@ def note_fault(conn: Connection, log_id: bytes, error: LedgerError, now_ms: int)
     log = logs.load(conn, log_id)
     if log is None or log.own or log.state is LogState.EVIDENCE:
         return
-    if state is LogState.FAULT and log.state is LogState.CLOSED:
+    if state is LogState.FAULT and log.state in (LogState.CLOSED, LogState.LOST):
         return
     conn.execute(
         update(LOG).where(LOG.c.id == log.pk).values(state=state.value, detail=error.diagnosis[:500])

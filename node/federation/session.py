@@ -31,6 +31,7 @@ from node.ledger.checkpoint import open_checkpoint
 from node.ledger.errors import LedgerError, LogDivergedError, LogEvidenceError
 from node.ledger.evidence import judge, rewritten_root
 from node.ledger.ingest import Source
+from node.ledger.state import LogState
 from node.ops.clock import now_ms
 from node.ops.counters import refused
 from node.ops.failures import failure
@@ -147,7 +148,7 @@ class Session:
         )
         assumed = {}
         for held in logs.load_all(conn, origin=self._peer):
-            if held.state.stopped:
+            if held.state is LogState.EVIDENCE:
                 continue
             assumed[held.log_id] = (held.audience_key, held.reader_role)
             request.cursors.add(
