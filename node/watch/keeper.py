@@ -35,6 +35,8 @@ PARTS_AT_ONCE = 20
 PAIRS_AT_ONCE = 500
 LOOK_EVERY_S = 0.5
 CLEAR_EVERY_S = 5.0
+REST = 9
+"""After a look at all open hits, so many times as long without one: a tenth of a reader at most."""
 HITS_AT_ONCE = 500
 REINDEX_AT_ONCE = 100
 """Each may be a list part with thousands of serials."""
@@ -71,20 +73,23 @@ class WatchKeeper:
     async def run(self) -> None:
         """Go on until cancelled; a failure is logged and tried again (I12)."""
         loop = asyncio.get_running_loop()
-        clear_at = 0.0
-        rebuilt = False
+        clear_at = rested_at = 0.0
+        rebuilt = news = False
         while True:
             try:
                 if not rebuilt:
                     await self.rebuild()
                     rebuilt = True
-                news = False
                 while await self._store.run_read(self._behind):
                     await self._store.run_write(self.step)
                     news = True
-                if news or loop.time() >= clear_at:
+                begun = loop.time()
+                if begun >= (rested_at if news else clear_at):
                     await self.clear_gone()
-                    clear_at = loop.time() + CLEAR_EVERY_S
+                    news = False
+                    ended = loop.time()
+                    rested_at = ended + REST * (ended - begun)
+                    clear_at = max(rested_at, ended + CLEAR_EVERY_S)
             except Exception as error:  # noqa: BLE001 - whatever it was, the watch goes on
                 refused.inc("WATCH_FAILED")
                 log.error("watch_failed", error=type(error).__name__)
