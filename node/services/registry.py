@@ -72,15 +72,15 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             taken = iter(take(conn, stream_id, [_watched(record) for record in watching], moment))
         answer = registry_pb2.SubmitRecordsResponse()
         for record in asked.records:
-            outcome = registry_pb2.RecordOutcome(key=record.key, result=registry_pb2.RECORD_RESULT_UNCHANGED)
-            if record.WhichOneof("change"):
-                outcome = _outcome(next(drafted))
-            if record.WhichOneof("watching"):
+            outcome = answer.outcomes.add(key=record.key, result=registry_pb2.RECORD_RESULT_UNCHANGED)
+            if changes and record.WhichOneof("change"):
+                outcome.CopyFrom(_outcome(next(drafted)))
+            if watching and record.WhichOneof("watching"):
                 made = next(taken)
-                outcome.not_watched.extend(f"{place}: {why}" for place, why in made.not_watched.items())
+                if made.not_watched:
+                    outcome.not_watched.extend(f"{place}: {why}" for place, why in made.not_watched.items())
                 if made.changed and outcome.result == registry_pb2.RECORD_RESULT_UNCHANGED:
                     outcome.result = registry_pb2.RECORD_RESULT_ACCEPTED
-            answer.outcomes.append(outcome)
         return answer
 
     async def GetCursor(
