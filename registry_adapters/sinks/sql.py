@@ -119,7 +119,7 @@ class SqlSink:
 def _engine(url: str, connect_args: dict[str, Any]) -> Engine:
     try:
         engine = sa.create_engine(url, connect_args=connect_args, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise SinkError(
             f"The database URL of [write_back] cannot be used: {type(error).__name__}.",
             "Write dialect+driver://user@host/database, and install the driver beside the adapter.",

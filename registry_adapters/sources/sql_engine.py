@@ -70,7 +70,7 @@ def open_engine(url: str, connect_args: dict[str, Any], statement_seconds: float
                 query={"mode": "ro", "uri": "true"},
             )
         engine = sa.create_engine(address, connect_args=connect_args, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise SourceError(
             f"The database URL cannot be used: {type(error).__name__}.",
             "Write dialect+driver://user@host/database, and install the driver beside the adapter.",

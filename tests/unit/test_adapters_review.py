@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -307,3 +309,37 @@ def test_the_quarantine_can_be_looked_at_while_the_adapter_runs(
         assert "AB123451" in dief("quarantine", "show", path, 1)
         assert "AB123451" in dief("quarantine", "export", path)
         assert "Another adapter" in dief("quarantine", "replay", path, *node(server), code=1)
+
+
+@pytest.mark.parametrize("part", ["source", "write_back"])
+def test_a_password_that_breaks_its_url_is_not_shown(
+    tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch, server: RegistryServer
+) -> None:
+    """An `@` that was not written as %40 makes the rest of the password a port, which is no number."""
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as database:
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, serial TEXT)")
+    monkeypatch.setenv("REGISTRY_URL", "sqlite:///registry.db")
+    monkeypatch.setenv("BROKEN_URL", "postgresql+psycopg://reader:p@ss:w0rd-secret@db.xb.example/registry")
+    (tmp_path / "mapping.toml").write_text(
+        f"""version = 1
+stream = "holdings"
+[source]
+kind = "sql"
+url_env = "{"BROKEN_URL" if part == "source" else "REGISTRY_URL"}"
+table = "t"
+key = ["id"]
+[watch]
+kind = "HOLDING"
+[[watch.term]]
+kind = "SERIAL"
+column = "serial"
+[write_back]
+kind = "sql"
+url_env = "{"BROKEN_URL" if part == "write_back" else "REGISTRY_URL"}"
+table = "dief_hit"
+""",
+        encoding="utf-8",
+    )
+    told = dief("run", tmp_path / "mapping.toml", *node(server), code=1)
+    assert "error" in told
+    assert "w0rd-secret" not in told
