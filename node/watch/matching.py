@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from dief.v1 import watch_pb2
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Integer, bindparam, select
 
 from node.alerts.indicators import indicator_key, path_of
 from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR
@@ -35,6 +35,37 @@ MAX_MATCHES = 50
 """A hit tells so many matches, the strongest; more say nothing more to an officer."""
 _CHUNK = 400
 _RECORDS = Among(select(RECORD.c.id, RECORD.c.stream_id, RECORD.c.key, RECORD.c.content), RECORD.c.id)
+_HEAD = ALERT.alias("head")
+# Statements are made once: making one takes many times as long as running it.
+_WITH = (
+    select(KEY.c.record_id, ALERT_OF_INDICATOR)
+    .distinct()
+    .join_from(INDICATOR, KEY, (INDICATOR.c.key == KEY.c.key) & (INDICATOR.c.kind == KEY.c.kind))
+    .where(
+        INDICATOR.c.id >= bindparam("first"),
+        INDICATOR.c.id < bindparam("end"),
+        KEY.c.record_id > bindparam("after"),
+    )
+    .order_by(KEY.c.record_id)
+    .limit(bindparam("most", type_=Integer()))
+)
+_BEFORE = (
+    select(ALERT.c.id)
+    .join_from(
+        _HEAD, ALERT, (ALERT.c.subject_id == _HEAD.c.subject_id) & (ALERT.c.revision == _HEAD.c.revision)
+    )
+    .where(
+        _HEAD.c.id >= bindparam("first"),
+        _HEAD.c.id < bindparam("end"),
+        _HEAD.c.part.is_(False),
+        ALERT.c.part.is_(True),
+        ALERT.c.held == Held.CONTENT,
+        ALERT.c.id < bindparam("first"),
+    )
+)
+_TOLD_AS = select(TOLD.c.alert_uuid).where(
+    TOLD.c.stream_id == bindparam("stream"), TOLD.c.key == bindparam("record")
+)
 _BEARING = Among(select(ALERT_OF_INDICATOR, INDICATOR.c.kind, INDICATOR.c.key), INDICATOR.c.key)
 
 
@@ -155,20 +186,14 @@ def records_with(conn: Connection, rows: range, after: int, limit: int) -> dict[
     Returns:
         Record id to keys of rows of `alert`.
     """
-    query = (
-        select(KEY.c.record_id, ALERT_OF_INDICATOR)
-        .distinct()
-        .join_from(INDICATOR, KEY, (INDICATOR.c.key == KEY.c.key) & (INDICATOR.c.kind == KEY.c.kind))
-        .where(
-            INDICATOR.c.id >= rows.start << INDICATOR_BITS,
-            INDICATOR.c.id < rows.stop << INDICATOR_BITS,
-            KEY.c.record_id > after,
-        )
-        .order_by(KEY.c.record_id)
-        .limit(limit)
-    )
+    bounds = {
+        "first": rows.start << INDICATOR_BITS,
+        "end": rows.stop << INDICATOR_BITS,
+        "after": after,
+        "most": limit,
+    }
     found: dict[int, set[int]] = defaultdict(set)
-    for record_id, row_id in conn.execute(query):
+    for record_id, row_id in conn.execute(_WITH, bounds):
         found[record_id].add(row_id)
     return found
 
@@ -218,22 +243,7 @@ def pairs(
 
 def parts_before(conn: Connection, rows: range) -> list[int]:
     """List parts that came before the head among `rows` that cites them, so that nobody could know of them then."""
-    head = ALERT.alias("head")
-    query = (
-        select(ALERT.c.id)
-        .join_from(
-            head, ALERT, (ALERT.c.subject_id == head.c.subject_id) & (ALERT.c.revision == head.c.revision)
-        )
-        .where(
-            head.c.id >= rows.start,
-            head.c.id < rows.stop,
-            head.c.part.is_(False),
-            ALERT.c.part.is_(True),
-            ALERT.c.held == Held.CONTENT,
-            ALERT.c.id < rows.start,
-        )
-    )
-    return list(conn.execute(query).scalars())
+    return list(conn.execute(_BEFORE, {"first": rows.start, "end": rows.stop}).scalars())
 
 
 def _released_from(
@@ -243,9 +253,7 @@ def _released_from(
     wanted = list(best)
     told: dict[int, bytes] = {}
     for record in {record_id: by_id[record_id] for record_id, _ in wanted}.values():
-        uuid = conn.execute(
-            select(TOLD.c.alert_uuid).where(TOLD.c.stream_id == record.stream_id, TOLD.c.key == record.key)
-        ).scalar()
+        uuid = conn.execute(_TOLD_AS, {"stream": record.stream_id, "record": record.key}).scalar()
         if uuid is not None:
             told[record.id] = uuid
     if not told:
