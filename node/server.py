@@ -9,6 +9,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import grpc
@@ -28,6 +29,7 @@ from grpc_reflection.v1alpha import reflection
 from sqlalchemy import Connection
 
 from node import audit
+from node.alerts.upkeep import reproject
 from node.federation import receipts
 from node.federation.expiry import erase_expired
 from node.federation.feed import Feed
@@ -69,6 +71,7 @@ TRUST_POLL_S = 5
 RENEWAL_EVERY_S = 600
 EXPIRY_EVERY_S = 60
 POLICY_EVERY_S = 2
+REPROJECT_AT_ONCE = 200
 AGAIN_S = 5
 """After a job failed that should never end."""
 DRAIN_SECONDS = 5
@@ -208,6 +211,7 @@ class Node:
             ("startup", _kept(self._startup.run)),
             ("expiry", _every(EXPIRY_EVERY_S, self._expire)),
             ("policy", _every(POLICY_EVERY_S, self._adopt_policy)),
+            ("reproject", _kept(self._reproject)),
             ("watch", _kept(self._watch.run)),
         ]
         if settings.federation.follow:
@@ -330,6 +334,17 @@ class Node:
 
         if await self._store.run_write(work):
             self._scrubbed = -1
+
+    async def _reproject(self) -> None:
+        """Look once at what an earlier version of this program could not show (I10)."""
+        after = -1
+        while True:
+            after, seen = await self._store.run_write(
+                partial(reproject, limit=REPROJECT_AT_ONCE, after=after)
+            )
+            if after < 0:
+                return
+            log.info("reprojected", entries=REPROJECT_AT_ONCE, still_unprojected=len(seen.unprojected))
 
     async def _adopt_policy(self) -> None:
         """Decide by the policy file as it is now; one that is broken changes nothing and is told once."""

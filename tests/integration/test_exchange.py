@@ -6,6 +6,8 @@ import grpc
 import pytest
 from dief.v1 import codes_pb2, desk_pb2, draft_pb2, federation_pb2
 
+from node.alerts.project import ALERT, UNPROJECTED, delete_indicators
+from node.alerts.states import uuid_of
 from node.ledger import logs
 from node.ledger.merkle import leaf_hash
 from node.ledger.state import entry_id
@@ -216,3 +218,23 @@ def test_a_changed_policy_file_decides_at_once_and_a_broken_one_changes_nothing(
     until(lambda: made("Held from now on") == draft_pb2.DRAFT_STATE_HELD, "the new policy", seconds=60)
     path.write_text(before, encoding="utf-8")
     until(lambda: made("Released again") == draft_pb2.DRAFT_STATE_RELEASED, "the old policy", seconds=60)
+
+
+def test_i10_what_an_earlier_version_could_not_show_is_shown_after_an_upgrade(four: Federation) -> None:
+    xe = four["XE"]
+    name = publish(four["XA"], content("Not understood at first", "UPG 0001"))
+    wait_for(xe, name)
+    xe.stop()
+    store = Store.open(xe.settings.database_url)
+    with store.write() as conn:
+        row = conn.execute(ALERT.select().where(ALERT.c.uuid == uuid_of(name, "XA"))).one()
+        delete_indicators(conn, [row.id])
+        conn.execute(ALERT.delete().where(ALERT.c.id == row.id))
+        conn.execute(
+            UNPROJECTED.insert().values(
+                entry_id=row.entry_id, reason="UNKNOWN_KIND", received_ms=row.received_ms
+            )
+        )
+    store.close()
+    xe.start()
+    assert wait_for(xe, name).alert.titles[0].text == "Not understood at first"

@@ -484,7 +484,9 @@ def test_a_genesis_that_cites_a_lost_epoch_ends_that_one(databases: Databases) -
     assert [log.state for log in follower.logs()] == [LogState.LOST, LogState.LIVE]
     with follower.store.write() as conn:
         note_fault(conn, follower.logs()[0].log_id, LogFaultError("The log is stopped here (LOST)."), 0)
-    assert follower.logs()[0].state is LogState.LOST, "what is lost stays lost, whatever its origin sends of it"
+    assert follower.logs()[0].state is LogState.LOST, (
+        "what is lost stays lost, whatever its origin sends of it"
+    )
     lost.fill(1)
     follower.refuses(lost.batch(3), LogFaultError)
     following.add(kind=ERASURE, body=None, erases=[log_pb2.Erasure(log_id=lost.log_id, seq=1)])
