@@ -168,7 +168,18 @@ class Runner:
             AdapterError: The registry, the node or the folder failed; what was done before stays done.
         """
         try:
-            return self._run()
+            report = self._run()
+            self._state.set_fact("last_error", "")
+            return report
+        except AdapterError as error:
+            told = {
+                "at_ms": time.time_ns() // 1_000_000,
+                "reason": error.reason,
+                "diagnosis": error.diagnosis,
+            }
+            with suppress(sqlite3.Error):
+                self._state.set_fact("last_error", json.dumps(told))
+            raise
         except sqlite3.Error as error:
             raise StateError(
                 f"The adapter's folder cannot be used: {type(error).__name__}.",

@@ -33,6 +33,7 @@ def status(mapping: Mapping, state: State | None, client: RegistryClient | None)
         "paused": state is not None and state.paused,
         "seconds_since_last_run": None if ended is None else max(0, int(time.time() - ended / 1000)),
         "last_run": {key: value for key, value in last.items() if key not in ("ended_ms", "first_rejects")},
+        "last_error": _last_error(state),
         "quarantined": 0 if state is None else state.quarantine_size(),
         "known_keys": 0 if state is None else state.held(),
     }
@@ -43,3 +44,12 @@ def status(mapping: Mapping, state: State | None, client: RegistryClient | None)
         found["cursor_stored_at"] = stored
         found["hits_waiting"] = len(hits) + more
     return found
+
+
+def _last_error(state: State | None) -> str:
+    """What the newest run failed with, "" where it did not."""
+    held = "" if state is None else state.fact("last_error")
+    if not held:
+        return ""
+    told = json.loads(held)
+    return f"{told['reason']}: {told['diagnosis']}"

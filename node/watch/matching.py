@@ -16,7 +16,7 @@ from dief.v1 import watch_pb2
 from sqlalchemy import Connection, Integer, bindparam, select
 
 from node.alerts.indicators import indicator_key, path_of
-from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR
+from node.alerts.project import ALERT, ALERT_OF_INDICATOR, INDICATOR, LOG
 from node.alerts.queries import EVERYBODY
 from node.alerts.states import Held
 from node.screening.candidates import Match, verified
@@ -263,7 +263,9 @@ def _released_from(
         row_id: uuid
         for start in range(0, len(heads), _CHUNK)
         for row_id, uuid in conn.execute(
-            select(ALERT.c.id, ALERT.c.uuid).where(ALERT.c.id.in_(heads[start : start + _CHUNK]))
+            select(ALERT.c.id, ALERT.c.uuid)
+            .join(LOG, LOG.c.id == ALERT.c.log_pk)
+            .where(ALERT.c.id.in_(heads[start : start + _CHUNK]), LOG.c.own.is_(True))
         )
     }
     return {

@@ -58,6 +58,10 @@ class SqlSinkSettings(WriteBack):
     def _one_address(self) -> SqlSinkSettings:
         if (self.url is None) == (self.url_env is None):
             raise ValueError("needs one of url, url_env")
+        if self.one_row_a_hit and "OUTCOME" in self.tell:
+            raise ValueError(
+                'one_row_a_hit has no row for outcomes: write tell = ["HIT", "HIT_CLEARED", "HIT_DECIDED"]'
+            )
         return self
 
     @field_validator("columns")

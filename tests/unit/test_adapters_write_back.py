@@ -143,7 +143,7 @@ def test_a_table_with_names_of_its_own(tmp_path: Path) -> None:
 
 def test_one_row_a_hit_follows_its_versions_and_never_goes_back(tmp_path: Path) -> None:
     file = table(tmp_path, "hit TEXT PRIMARY KEY, notice TEXT, record_key TEXT, version INTEGER, status TEXT")
-    sink = sink_of(tmp_path, SQL + "one_row_a_hit = true\n")
+    sink = sink_of(tmp_path, SQL + 'one_row_a_hit = true\ntell = ["HIT", "HIT_CLEARED", "HIT_DECIDED"]\n')
     newer = of_hit(hit(1, 3, watch_pb2.HIT_STATE_CLEARED))
     sink.write([of_hit(hit(1))])
     sink.write([newer])
@@ -171,6 +171,11 @@ def test_a_table_that_lacks_a_column_is_told_before_anything_is_written(
         sink.check()
     assert raised.value.reason == "NO_COLUMN"
     assert rows(file) == []
+
+
+def test_one_row_a_hit_has_none_for_outcomes(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match="no row for outcomes"):
+        sink_of(tmp_path, SQL + "one_row_a_hit = true\n")
 
 
 def test_a_missing_table_is_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dief.v1.event_pb2 import ListPart
 from sqlalchemy import func, select, update
 
 from node.alerts.normal import NORMAL_FORM_VERSION
+from node.alerts.project import LOG
 from node.store.engine import Store
 from node.watch import delivery, hits
 from node.watch.keeper import PAIRS_AT_ONCE, POSITION, WatchKeeper
@@ -305,7 +306,10 @@ def test_another_stream_neither_sees_nor_acknowledges_a_hit(watch: Watch) -> Non
     assert watch.pull() == [hit]
 
 
-def test_an_alert_of_this_state_does_not_meet_the_record_that_it_was_released_from(watch: Watch) -> None:
+@pytest.mark.parametrize(("own", "met"), [(True, ["2"]), (False, ["2", "1"])])
+def test_an_alert_of_this_state_and_no_other_passes_the_record_that_it_was_released_from(
+    watch: Watch, own: bool, met: list[str]
+) -> None:
     told = alert("KT-4401")
     watch.held.tell(watch.held.open(), published(told))
     uuid = bytes.fromhex(told.name.rpartition("/")[2].replace("-", ""))
@@ -316,9 +320,10 @@ def test_an_alert_of_this_state_does_not_meet_the_record_that_it_was_released_fr
                 alert_uuid=uuid, revision=1, updated_ms=0,
             )
         )  # fmt: skip
+        conn.execute(update(LOG).values(own=own))
     watch.record("1", (SERIAL, "KT4401"))
     watch.record("2", (SERIAL, "KT4401"))
-    assert list(watch.hits()) == ["2"]
+    assert list(watch.hits()) == met
 
 
 def test_what_is_for_law_enforcement_only_gives_a_registry_no_hit(watch: Watch) -> None:
