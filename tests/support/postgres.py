@@ -91,7 +91,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop it and remove its files."""
-        self._server.send_signal(signal.SIGINT)
+        self._server.send_signal(signal.SIGQUIT)
         self._server.wait(timeout=30)
         shutil.rmtree(self._folder, ignore_errors=True)
 
