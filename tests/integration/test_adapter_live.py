@@ -19,9 +19,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 
-KINDS = ["csv", "sqlite", "postgresql by watermark"]
+KINDS = ["csv", "postgresql by watermark"]
 if os.environ.get("DIEF_E2E") == "1":
-    KINDS += ["sqlite by watermark", "postgresql"]
+    KINDS += ["sqlite", "sqlite by watermark", "postgresql"]
 """What differs between these stands in the sources, which are tested by themselves; `make e2e` runs every kind."""
 
 
