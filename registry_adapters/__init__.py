@@ -9,7 +9,8 @@ Example:
 from registry_adapters.client import RegistryClient, connect
 from registry_adapters.errors import AdapterError
 from registry_adapters.mapping.rows import Mapping
-from registry_adapters.runner import Report, Runner
+from registry_adapters.report import Report
+from registry_adapters.runner import Runner
 from registry_adapters.sink import Sink
 from registry_adapters.sinks.opening import open_sink
 from registry_adapters.source import Cursor, Milestone, Row, Source

@@ -20,22 +20,17 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from dief.v1 import registry_pb2
 
-from registry_adapters.client import (
-    MAX_BATCH_BYTES,
-    MAX_RECORDS,
-    RegistryClient,
-    WholeRefusedError,
-    faults_of_status,
-)
-from registry_adapters.errors import AdapterError, FieldFault, NodeError, Reject, SourceError, StateError
+from registry_adapters.client import MAX_RECORDS, RegistryClient
+from registry_adapters.errors import AdapterError, FieldFault, Reject, SourceError, StateError
 from registry_adapters.mapping.rows import Mapping, hash_of
+from registry_adapters.report import Report
+from registry_adapters.sending import Outgoing, Sender, held_after
 from registry_adapters.source import Cursor, Milestone, Restoring, Row, Source, SourceReport
 from registry_adapters.state import Quarantined, Refusal, Sent, State
 
@@ -45,89 +40,17 @@ _WATCHED_AT_ONCE: Final = 1000
 _LONGEST_WAIT: Final = 60.0
 _DOUBLINGS: Final = 10
 _FEW: Final = 20
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run did.
-
-    Attributes:
-        read: Rows read.
-        accepted: Rows that the node took.
-        unchanged: Rows that the node already had.
-        unselected: Rows that are not for the node.
-        quarantined: Rows in quarantine.
-        vanished: Keys that a complete pass no longer showed, withdrawn and no longer watched; no rows.
-        not_watched: Facts that cannot be searched, such as "N/A"; the rest of their rows is watched.
-        first_rejects: The first rows in quarantine: position, field, column, reason; no values.
-        warnings: What the source noticed that a person should look at.
-        seconds: How long it took.
-    """
-
-    read: int = 0
-    accepted: int = 0
-    unchanged: int = 0
-    unselected: int = 0
-    quarantined: int = 0
-    vanished: int = 0
-    not_watched: int = 0
-    first_rejects: list[dict[str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def reject(self, row: Row, faults: Sequence[FieldFault]) -> None:
-        """Count a row in quarantine."""
-        self.quarantined += 1
-        if len(self.first_rejects) < 10:
-            fault = faults[0]
-            self.first_rejects.append(
-                {
-                    "row": row.position,
-                    "field": fault.field,
-                    "column": fault.column,
-                    "reason": fault.reason,
-                    "description": fault.description,
-                }
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """For machines."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """A record on its way to the node.
-
-    Attributes:
-        row: The row that it comes from.
-        record: What is sent.
-        after: What the node holds of the key once it has taken it.
-    """
-
-    row: Row
-    record: registry_pb2.RegistryRecord
-    after: Sent
+_NOTHING: Final = Sent(None, draft=False)
 
 
 @dataclass(slots=True)
 class _Batch:
     """What one chunk of rows turned into."""
 
-    records: list[_Outgoing] = field(default_factory=list)
+    records: list[Outgoing] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     good: list[Row] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """What is with the node: its records, the cursor behind them, good rows beside them, and the answer to come."""
-
-    group: Sequence[_Outgoing]
-    cursor: bytes
-    good: Sequence[Row]
-    answer: Future[Sequence[registry_pb2.RecordOutcome]]
 
 
 class Runner:
@@ -157,9 +80,7 @@ class Runner:
         self._state = state
         self._progress = progress
         self._accept_vanished = accept_vanished
-        self._held = b""
-        self._flight: _Flight | None = None
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="send")
+        self._sender = Sender(mapping, client, state)
 
     def run_once(self) -> Report:
         """Read everything that is new and send what must be sent.
@@ -190,7 +111,7 @@ class Runner:
         report = Report()
         begun = time.monotonic()
         stream = self._mapping.stream
-        self._held = self._client.cursor(stream)
+        self._sender.held = self._client.cursor(stream)
         if not self._state.fact("built"):
             drafted = (standing.key for standing in self._client.standings(stream))
             self._state.rebuild(drafted, self._client.watched(stream))
@@ -198,7 +119,7 @@ class Runner:
             self._read_all(report)
         finally:
             with suppress(AdapterError):
-                self._settle(report)
+                self._sender.settle(report)
         report.seconds = time.monotonic() - begun
         noticed = getattr(self._source, "report", None)
         if isinstance(noticed, SourceReport):
@@ -211,24 +132,24 @@ class Runner:
     def _read_all(self, report: Report) -> None:
         if on_their_way := [self._as_read_now(entry) for entry in self._state.in_flight()]:
             self._handle(on_their_way, report, None, flush=False)
-            self._settle(report)
+            self._sender.settle(report)
             self._state.landed()
         quiet = 0
         size = MAX_RECORDS if self._mapping.drafts else _WATCHED_AT_ONCE
-        for chunk in _chunks(self._source.read(Cursor.decode(self._held, self._source.kind)), size):
+        for chunk in _chunks(self._source.read(Cursor.decode(self._sender.held, self._source.kind)), size):
             rows = [part for part in chunk if isinstance(part, Row)]
             sent = self._handle(rows, report, rows[-1].cursor if rows else None, flush=quiet >= _QUIET_ROWS)
             quiet = 0 if sent else quiet + len(rows)
             last = chunk[-1]
             if isinstance(last, Milestone):
-                self._settle(report)
+                self._sender.settle(report)
                 if last.completed_scan:
                     self._withdraw_vanished(last.completed_scan, report)
-                self._submit([], last.cursor.encode())
+                self._sender.submit([], last.cursor.encode())
             self._progress(report)
             if self._client.stop.is_set():
                 break
-        self._settle(report)
+        self._sender.settle(report)
 
     def follow(self, every: float, told: Callable[[Report | AdapterError], None]) -> None:
         """Run again and again until the client's stop event is set.
@@ -258,12 +179,12 @@ class Runner:
             ids: Entries, all where empty.
         """
         report = Report()
-        self._held = self._client.cursor(self._mapping.stream)
+        self._sender.held = self._client.cursor(self._mapping.stream)
         entries = list(self._state.quarantined(ids))
         for begin in range(0, len(entries), MAX_RECORDS):
             rows = [self._as_read_now(entry) for entry in entries[begin : begin + MAX_RECORDS]]
             self._handle(rows, report, None, flush=False, resend=True)
-        self._settle(report)
+        self._sender.settle(report)
         return report
 
     def _as_read_now(self, entry: Quarantined) -> Row:
@@ -283,7 +204,7 @@ class Runner:
         report.read += len(rows)
         for row in rows:
             self._sort(row, batch, known, refused, report)
-        self._settle(report)
+        self._sender.settle(report)
         scan = rows[0].scan if rows else ""
         sent = {one.record.key: one.after for one in batch.records}
         if sent or batch.refusals or (scan and batch.seen):
@@ -291,9 +212,9 @@ class Runner:
             self._state.before_sending(sent, batch.refusals, batch.seen, scan, told)
         if scan and any(row.key is None for row in rows):
             self._state.set_fact("keyless_scan", scan)
-        position = self._held if cursor is None else cursor.encode()
+        position = self._sender.held if cursor is None else cursor.encode()
         if batch.records or flush:
-            self._send(batch, position, report)
+            self._sender.send(batch.records, batch.good, position, report)
             return True
         if batch.good:
             self._state.after_sending({}, batch.good, [])
@@ -324,109 +245,9 @@ class Runner:
             faults = (FieldFault("", "", "REFUSED_BEFORE", "The node refused the same content before."),)
             report.reject(row, faults)
         else:
-            after = _held_after(record, before, told)
-            batch.records.append(_Outgoing(row, record, after))
+            after = held_after(record, before, told)
+            batch.records.append(Outgoing(row, record, after))
             known[record.key] = after
-
-    def _send(self, batch: _Batch, cursor: bytes, report: Report) -> None:
-        """Send a batch; the node has its last group while the next rows are read."""
-        groups = list(_by_size(batch.records)) or [[]]
-        for group in groups[:-1]:
-            self._deliver(group, self._held, report, batch.good)
-        records = [one.record for one in groups[-1]]
-        answer = self._sender.submit(self._submit, records, cursor)
-        self._flight = _Flight(groups[-1], cursor, batch.good, answer)
-
-    def _settle(self, report: Report) -> None:
-        """Wait for the answer to what is with the node, and note it.
-
-        Raises:
-            AdapterError: The node refused the call, or stayed away.
-        """
-        flight, self._flight = self._flight, None
-        if flight is None:
-            return
-        try:
-            outcomes = flight.answer.result()
-        except WholeRefusedError as error:
-            self._halve(flight.group, flight.cursor, report, flight.good, error)
-            return
-        self._note(flight.group, outcomes, report, flight.good)
-
-    def _deliver(
-        self, group: Sequence[_Outgoing], cursor: bytes, report: Report, good: Sequence[Row]
-    ) -> None:
-        """Send a group and wait for the answer."""
-        try:
-            outcomes = self._submit([one.record for one in group], cursor)
-        except WholeRefusedError as error:
-            self._halve(group, cursor, report, good, error)
-            return
-        self._note(group, outcomes, report, good)
-
-    def _halve(
-        self,
-        group: Sequence[_Outgoing],
-        cursor: bytes,
-        report: Report,
-        good: Sequence[Row],
-        error: WholeRefusedError,
-    ) -> None:
-        """Halve a group that the node refused as a whole, until the record is found."""
-        if not group:
-            raise NodeError("The node refuses the cursor.", error.diagnosis, reason="INVALID") from None
-        if len(group) > 1:
-            half = len(group) // 2
-            self._deliver(group[:half], self._held, report, good)
-            self._deliver(group[half:], cursor, report, [])
-            return
-        self._refuse(group[0], error.faults, report)
-        self._deliver([], cursor, report, good)
-
-    def _note(
-        self,
-        group: Sequence[_Outgoing],
-        outcomes: Sequence[registry_pb2.RecordOutcome],
-        report: Report,
-        good: Sequence[Row],
-    ) -> None:
-        """Note what the node answered."""
-        taken, resolved, refusals = {}, [*good], []
-        for one, outcome in zip(group, outcomes, strict=True):
-            if outcome.result == registry_pb2.RECORD_RESULT_REFUSED:
-                faults = self._named(faults_of_status(outcome.error))
-                refusals.append(Refusal(one.row, faults, "node", one.after.hash))
-                report.reject(one.row, faults)
-                continue
-            unchanged = outcome.result == registry_pb2.RECORD_RESULT_UNCHANGED
-            report.unchanged += unchanged
-            report.accepted += not unchanged
-            report.not_watched += len(outcome.not_watched)
-            taken[one.record.key] = one.after
-            resolved.append(one.row)
-        self._state.after_sending(taken, resolved, refusals)
-
-    def _refuse(self, one: _Outgoing, faults: Sequence[FieldFault], report: Report) -> None:
-        named = self._named(faults)
-        self._state.after_sending({}, [], [Refusal(one.row, named, "node", one.after.hash)])
-        report.reject(one.row, named)
-
-    def _named(self, faults: Sequence[FieldFault]) -> tuple[FieldFault, ...]:
-        """Faults that the node told, with the column that fills the field."""
-        named = []
-        for fault in faults:
-            path = fault.field.rpartition("draft.alert.")[2].removeprefix("alert.")
-            named.append(FieldFault(path, self._mapping.column_of(path), fault.reason, fault.description))
-        return tuple(named)
-
-    def _submit(
-        self, records: Sequence[registry_pb2.RegistryRecord], cursor: bytes
-    ) -> Sequence[registry_pb2.RecordOutcome]:
-        if not records and cursor == self._held:
-            return ()
-        outcomes = self._client.submit(self._mapping.stream, records, cursor)
-        self._held = cursor
-        return outcomes
 
     def _withdraw_vanished(self, scan: str, report: Report) -> None:
         if self._state.fact("keyless_scan") == scan:
@@ -447,24 +268,11 @@ class Runner:
                 record = self._mapping.gone(key).record(drafted=before.draft, watched=before.watched)
                 if record is not None:
                     records.append(record)
-                    sent[key] = _held_after(record, before, hash_of(record))
-            outcomes = self._submit(records, self._held)
+                    sent[key] = held_after(record, before, hash_of(record))
+            outcomes = self._sender.submit(records, self._sender.held)
             done = {o.key: sent[o.key] for o in outcomes if o.result != registry_pb2.RECORD_RESULT_REFUSED}
             self._state.after_sending(done, [], [])
             report.vanished += len(done)
-
-
-_NOTHING: Final = Sent(None, draft=False)
-
-
-def _held_after(record: registry_pb2.RegistryRecord, before: Sent, told: bytes) -> Sent:
-    """What the node holds of a key once it has taken a record."""
-    change, watching = record.WhichOneof("change"), record.WhichOneof("watching")
-    return Sent(
-        told,
-        draft=before.draft if change is None else change == "draft",
-        watched=before.watched if watching is None else watching == "watch",
-    )
 
 
 def _decodable(key: str) -> bool:
@@ -485,18 +293,3 @@ def _chunks(parts: Iterator[Row | Milestone], size: int) -> Iterator[list[Row | 
             chunk = []
     if chunk:
         yield chunk
-
-
-def _by_size(records: Sequence[_Outgoing]) -> Iterator[list[_Outgoing]]:
-    """Groups of at most 1 MiB; a larger record is a group of its own."""
-    group: list[_Outgoing] = []
-    size = 0
-    for one in records:
-        own = one.record.ByteSize()
-        if group and size + own > MAX_BATCH_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(one)
-        size += own
-    if group:
-        yield group
